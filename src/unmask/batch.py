@@ -1,0 +1,213 @@
+"""Sequences, and the packed grid that every task, language and modality shares.
+
+A *sequence* is a list of segments. Whole sequences are packed side by side into the rows of one
+grid of shape (B, T). `owner`, `position` and `limit` say who may look at whom, so a packed sequence
+gives exactly what it would give alone. Inference with sorted lengths is the same thing with few
+sequences a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as List
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of one modality: `values` has one entry a position (token ids for text).
+
+    `kind` is BERT's token type: 0 for a first text, 1 for the second of a pair.
+    """
+
+    values: np.ndarray  # (n, ...)
+    kind: int | np.ndarray = 0  # one number, or one a position (n,)
+    modality: str = "text"
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Segments that attend to each other.
+
+    With `prefix` set, the first `prefix` positions see one another both ways and each later
+    position sees the prefix and its own past: one encoder then reads and writes (UniLM,
+    arXiv:1905.03197). Without it, everything sees everything, as in BERT.
+
+    `dropped` counts the tokens that truncation cut from this sequence: never silent.
+    """
+
+    segments: tuple[Segment, ...]
+    prefix: int | None = None
+    dropped: int = 0
+
+    @cached_property
+    def length(self) -> int:
+        """Number of positions."""
+        return sum(len(segment.values) for segment in self.segments)
+
+
+@dataclass(frozen=True)
+class Example:
+    """What a task makes of a row: its sequences, the positions it wants, and the truth.
+
+    `wanted[i]` holds the positions of `sequences[i]` whose hidden states the head will see.
+    Each array in `truth` is concatenated over the batch along its first dimension.
+    The sequences of one example are a *group*: they stay in one microbatch.
+    """
+
+    sequences: tuple[Sequence, ...]
+    wanted: tuple[np.ndarray, ...]
+    truth: Mapping[str, np.ndarray] = field(default_factory=dict)
+    row: int = 0
+
+    @cached_property
+    def length(self) -> int:
+        """Number of positions of all its sequences."""
+        return sum(sequence.length for sequence in self.sequences)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One packed grid of B rows and T columns, holding S sequences of E examples.
+
+    A position q sees a position k iff `owner[q] == owner[k]` and `position[k] <= limit[q]`.
+    """
+
+    owner: Tensor  # (B, T) int: 1 + the number of the sequence; 0 is padding
+    position: Tensor  # (B, T) int: restarts with each sequence
+    segment: Tensor  # (B, T) int: BERT's token types
+    limit: Tensor  # (B, T) int: the last position that this one sees
+    features: Mapping[str, tuple[Tensor, Tensor]]  # modality: values (n, ...), flat index (n,)
+    wanted: Tensor  # (N,) int: flat index of the positions that a head will see
+    wanted_owner: Tensor  # (N,) int: the sequence (0 … S-1) each of them belongs to
+    group: Tensor  # (S,) int: the example each sequence belongs to
+    truth: Mapping[str, Tensor] = field(default_factory=dict)
+    plain: bool = False  # one bidirectional sequence a row and no padding: no mask needed
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(B, T)."""
+        return self.owner.shape[0], self.owner.shape[1]
+
+    @property
+    def sequences(self) -> int:
+        """S, the number of sequences in the grid."""
+        return len(self.group)
+
+    @cached_property
+    def tokens(self) -> int:
+        """Positions that are not padding."""
+        return int((self.owner > 0).sum())
+
+    def visible(self, window: int | None = None) -> Tensor | None:
+        """Who sees whom, as a boolean mask (B, 1, T, T); None where everyone sees everyone.
+
+        `window` keeps only keys at most that many positions away (sliding-window attention,
+        Longformer, arXiv:2004.05150).
+        """
+        if self.plain and (window is None or self.shape[1] <= window + 1):
+            return None
+        same = self.owner[:, :, None] == self.owner[:, None, :]  # (B, T, T)
+        mask = same & (self.position[:, None, :] <= self.limit[:, :, None])
+        if window is not None:
+            mask &= (self.position[:, None, :] - self.position[:, :, None]).abs() <= window
+        return mask[:, None]
+
+    def gather(self, hidden: Tensor) -> Tensor:
+        """The hidden states (B, T, D) at the wanted positions: (N, D)."""
+        return hidden.flatten(0, 1).index_select(0, self.wanted)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with every tensor on `device`."""
+
+        def move(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                return value.to(device, non_blocking=True)
+            if isinstance(value, tuple):
+                return tuple(move(item) for item in value)
+            if isinstance(value, Mapping):
+                return {name: move(item) for name, item in value.items()}
+            return value
+
+        return replace(self, **{f.name: move(getattr(self, f.name)) for f in fields(self)})
+
+
+def pack_rows(lengths: List[int], width: int) -> list[list[int]]:
+    """Lay items of these lengths into rows of at most `width`, first fit decreasing.
+
+    Returns, for each row, the items in it. An item longer than `width` gets a row of its own.
+    """
+    rows: list[list[int]] = []
+    space: list[int] = []
+    for item in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        for row, free in enumerate(space):
+            if lengths[item] <= free:
+                rows[row].append(item)
+                space[row] -= lengths[item]
+                break
+        else:
+            rows.append([item])
+            space.append(width - lengths[item])
+    return rows
+
+
+def collate(examples: Iterable[Example], width: int = 0) -> Batch:
+    """Pack examples into a grid whose rows hold about `width` positions (0: one sequence a row).
+
+    The grid is as wide as its fullest row, so it is never wider than `width` or the longest
+    sequence, whichever is greater.
+    """
+    examples = list(examples)
+    sequences = [sequence for example in examples for sequence in example.sequences]
+    rows = pack_rows([s.length for s in sequences], width)
+    T = max((sum(sequences[i].length for i in row) for row in rows), default=0)
+    owner, position, segment, limit = np.zeros((4, len(rows), T), dtype=np.int64)
+    features: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
+    start = np.zeros(len(sequences), dtype=np.int64)  # flat index of each sequence's first position
+    for b, row in enumerate(rows):
+        t = 0
+        for s in row:
+            sequence, n = sequences[s], sequences[s].length
+            start[s] = b * T + t
+            owner[b, t : t + n] = s + 1
+            position[b, t : t + n] = np.arange(n)
+            limit[b, t : t + n] = n - 1
+            if sequence.prefix is not None:
+                limit[b, t : t + n] = np.maximum(np.arange(n), sequence.prefix - 1)
+            for part in sequence.segments:
+                m = len(part.values)
+                segment[b, t : t + m] = part.kind
+                values, index = features.setdefault(part.modality, ([], []))
+                values.append(part.values)
+                index.append(np.arange(b * T + t, b * T + t + m))
+                t += m
+    wanted = [positions for example in examples for positions in example.wanted]
+    return Batch(
+        owner=torch.from_numpy(owner),
+        position=torch.from_numpy(position),
+        segment=torch.from_numpy(segment),
+        limit=torch.from_numpy(limit),
+        features={
+            name: (torch.from_numpy(np.concatenate(v)), torch.from_numpy(np.concatenate(i)))
+            for name, (v, i) in features.items()
+        },
+        wanted=_whole([start[s] + positions for s, positions in enumerate(wanted)]),
+        wanted_owner=_whole([np.full(len(p), s) for s, p in enumerate(wanted)]),
+        group=_whole([np.full(len(e.sequences), i) for i, e in enumerate(examples)]),
+        truth={
+            name: torch.from_numpy(np.concatenate([e.truth[name] for e in examples]))
+            for name in (examples[0].truth if examples else ())
+        },
+        plain=len(rows) == len(sequences)
+        and all(s.length == T and s.prefix is None for s in sequences),
+    )
+
+
+def _whole(parts: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.concatenate([*parts, np.zeros(0, dtype=np.int64)]).astype(np.int64))

@@ -1,0 +1,110 @@
+"""A bundle: a model as a folder of data, never code, with a hash for every file.
+
+manifest.json       sha256 of every other file, verified on load
+config.json         the encoder's shape, the longest sequence, the pooling
+tasks.json          each task's options, labels and the like
+model.safetensors   all weights
+tokenizer.json      the tokenizer
+recipe.yaml         what it was trained with, if unmask trained it
+scores.json         what it scored
+README.md           the model card
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from unmask import files
+from unmask.encoder import Encoder, EncoderConfig, Pooling
+from unmask.errors import UserError
+from unmask.inputs.text import TextInput
+from unmask.model import Model, task_from_record
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a folder is a bundle."""
+    return (path / MANIFEST).is_file()
+
+
+def save(
+    model: Model,
+    path: Path,
+    *,
+    recipe: Mapping[str, Any] | None = None,
+    scores: list[dict[str, Any]] | None = None,
+    card: str = "",
+) -> None:
+    """Write a bundle whole or not at all; one that stands there is replaced in one step."""
+    if path.exists() and not is_bundle(path) and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"{path} exists and is no bundle: choose another folder or remove it")
+    with files.new_folder(path) as folder:
+        state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+        save_file(state, folder / "model.safetensors")
+        config = {
+            "format": FORMAT,
+            "encoder": model.encoder.config.model_dump(),
+            "max_length": model.text.max_length,
+            "pooling": model.pooling.model_dump(),
+        }
+        files.write_json(folder / "config.json", config)
+        files.write_json(folder / "tasks.json", model.task_records())
+        model.text.save(folder / "tokenizer.json")
+        if recipe is not None:
+            text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
+            files.write_text(folder / "recipe.yaml", text)
+        if scores is not None:
+            files.write_json(folder / "scores.json", scores)
+        if card:
+            files.write_text(folder / "README.md", card)
+        hashes = {file.name: files.sha256(file) for file in sorted(folder.iterdir())}
+        files.write_json(folder / MANIFEST, {"format": FORMAT, "sha256": hashes})
+
+
+def load(path: Path) -> Model:
+    """Read a bundle after checking every file against the manifest."""
+    verify(path)
+    config = files.read_json(path / "config.json")
+    try:
+        encoder = Encoder(EncoderConfig.model_validate(config["encoder"]))
+        pooling = Pooling.model_validate(config["pooling"])
+        text = TextInput.read(path / "tokenizer.json", int(config["max_length"]))
+        tasks = [task_from_record(r, text) for r in files.read_json(path / "tasks.json")]
+    except (KeyError, TypeError, ValidationError) as error:
+        raise UserError(f"{path} is a bundle whose config is incomplete: {error}") from None
+    heads = {task.name: task.build(encoder) for task in tasks}
+    model = Model(encoder, text, {task.name: task for task in tasks}, heads, pooling)
+    try:
+        state = load_file(path / "model.safetensors")
+        model.load_state_dict(state)
+    except (SafetensorError, RuntimeError) as error:
+        raise UserError(f"{path}/model.safetensors does not fit its config: {error}") from None
+    return model
+
+
+def verify(path: Path) -> None:
+    """Compare every file with the manifest; a UserError names the first that differs."""
+    manifest = files.read_json(path / MANIFEST)
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise UserError(f"{path} was written by another version of unmask; convert it there")
+    hashes = manifest.get("sha256")
+    if not isinstance(hashes, dict) or not {"config.json", "model.safetensors"} <= set(hashes):
+        raise UserError(f"{path / MANIFEST} lists no hashes; fetch the bundle again")
+    for name, expected in hashes.items():
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise UserError(f"{path / MANIFEST} names {name!r}, outside its folder: refused")
+        file = path / name
+        if file.is_symlink() or not file.is_file():
+            raise UserError(f"{file} is missing or no plain file; fetch the bundle again")
+        if files.sha256(file) != expected:
+            raise UserError(f"{file} is not what the manifest says: changed or cut short; refused")

@@ -1,0 +1,101 @@
+"""`unmask init`, `unmask train`, `unmask eval`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def init(
+    data: Annotated[Path, typer.Argument(help="CSV, TSV, JSONL or Parquet with labelled rows.")],
+    out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.yaml"),
+    encoder: Annotated[str | None, typer.Option(help="Encoder to start from.")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="Input column; twice for a pair.")] = None,
+    label: Annotated[str | None, typer.Option(help="Label column.")] = None,
+) -> None:
+    """Look at the columns of DATA and write a recipe for it.
+
+    Example: unmask init reviews.csv
+    """
+    from unmask.cli.initial import initial_recipe
+    from unmask.errors import UserError
+    from unmask.files import write_text
+
+    if out.exists():
+        raise UserError(f"{out} exists: choose another name with --out, or remove it")
+    recipe, said = initial_recipe(data, encoder, tuple(text or ()), label)
+    write_text(out, recipe)
+    typer.echo(f"{said}\nwrote {out}; next: unmask train {out} --dry-run")
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.")],
+    changes: Annotated[list[str] | None, typer.Argument(help="key=value, any key of it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder [default: runs/RECIPE]")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a run that is there.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option(help="Show the data and the cost; train nothing.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Train a RECIPE into a run folder with a bundle and its scores.
+
+    Example: unmask train recipe.yaml train.epochs=5 train.seed=1 --out runs/seed-1
+    """
+    from unmask.cli.output import print_json, print_scores
+
+    if dry_run:
+        from unmask.cli.rehearsal import print_rehearsal
+        from unmask.training.rehearse import rehearse
+
+        rehearsal = rehearse(recipe, changes or ())
+        print_json(rehearsal) if json else print_rehearsal(rehearsal)
+        return
+    from unmask.training.run import train as run
+
+    trained = run(recipe, out or Path("runs") / recipe.stem, changes or (), overwrite)
+    records = [score.record() for score in trained.scores]
+    if json:
+        print_json({"bundle": str(trained.bundle), "seconds": trained.seconds, "scores": records})
+    else:
+        print_scores(records)
+        typer.echo(f"trained in {trained.seconds:.0f} s; the bundle is {trained.bundle}")
+
+
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
+    recipe: Annotated[Path | None, typer.Option(help="Score its rows [default: own]")] = None,
+    errors: Annotated[int, typer.Option(min=0, help="How many of the worst errors to list.")] = 5,
+    json: Json = False,
+) -> None:
+    """Score a BUNDLE on the held-out rows of its own recipe, or of another.
+
+    Example: unmask eval runs/demo/bundle --errors 10
+    """
+    from unmask.cli.output import print_json, print_scores, print_table, shorten
+    from unmask.evaluation.evaluate import evaluate as run
+
+    found = run(bundle, recipe, errors)
+    if json:
+        print_json(found)
+        return
+    print_scores(found["scores"])
+    if found["worst"]:
+        print_table(
+            "\nworst errors",
+            ["task", "surprise", "truth", "answer", "input"],
+            [
+                [
+                    item["task"],
+                    item["surprise"],
+                    shorten(item["truth"], 30),
+                    shorten(item["answer"], 30),
+                    shorten(item["input"], 80),
+                ]
+                for item in found["worst"]
+            ],
+        )

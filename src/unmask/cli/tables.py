@@ -1,0 +1,74 @@
+"""Rows in and answers out, for the commands that read and write files."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from unmask import files
+from unmask.data.sources import read, require
+from unmask.errors import UserError
+from unmask.model import Model
+from unmask.recipe import Source
+
+
+def only_task(model: Model) -> str:
+    """The name of a model's one task; a UserError when there is a choice to make."""
+    if len(model.tasks) != 1:
+        names = ", ".join(model.tasks) or "none: it is a bare encoder"
+        raise UserError(f"say which task with --task; the model's tasks: {names}")
+    return next(iter(model.tasks))
+
+
+def read_rows(
+    texts: Sequence[str] | None, path: Path | None, columns: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Rows of a file with these columns, or one a text."""
+    if (path is None) == (not texts):
+        raise UserError("give either texts or --input FILE")
+    if path is not None:
+        rows = read(Source(path=str(path)))
+        require(rows, columns)
+        return [dict(rows[i]) for i in range(len(rows))]
+    if len(columns) == 1:
+        return [{columns[0]: text} for text in texts or ()]
+    if len(texts or ()) != len(columns):
+        raise UserError(f"this task reads {len(columns)} texts together: {', '.join(columns)}")
+    return [dict(zip(columns, texts or (), strict=True))]
+
+
+def write_rows(records: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Records as CSV (nested values as JSON) or JSONL, whole or not at all."""
+    if path.suffix not in (".csv", ".jsonl"):
+        raise UserError(f"{path}: the output is .csv or .jsonl")
+    with files.new_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        if path.suffix == ".jsonl":
+            for record in records:
+                file.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+        else:
+            writer = csv.DictWriter(file, list(records[0]) if records else [])
+            writer.writeheader()
+            for record in records:
+                writer.writerow({k: _cell(v) for k, v in record.items()})
+
+
+def write_vectors(rows: Sequence[Mapping[str, Any]], vectors: Tensor, path: Path) -> None:
+    """Vectors as a NumPy array (n, D) or as JSONL beside their rows."""
+    if path.suffix == ".npy":
+        with files.new_file(path) as partial, partial.open("wb") as file:
+            np.save(file, vectors.numpy(), allow_pickle=False)
+    elif path.suffix == ".jsonl":
+        records = zip(rows, vectors.tolist(), strict=True)
+        write_rows([{**row, "vector": vector} for row, vector in records], path)
+    else:
+        raise UserError(f"{path}: the output is .npy or .jsonl")
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value

@@ -1,0 +1,108 @@
+"""`unmask predict`, `unmask fill`, `unmask embed`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Bundle = Annotated[str, typer.Argument(help="A bundle, a Hugging Face folder or a hub id.")]
+Texts = Annotated[list[str] | None, typer.Argument(help="Texts.")]
+Input = Annotated[Path | None, typer.Option("--input", help="CSV, JSONL, Parquet or text file.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def predict(
+    bundle: Bundle,
+    texts: Texts = None,
+    task: Annotated[str | None, typer.Option(help="Which task [default: the only one]")] = None,
+    input: Input = None,
+    output: Annotated[Path | None, typer.Option(help="Where to write: .csv or .jsonl")] = None,
+    json: Json = False,
+) -> None:
+    """Answer a task for TEXTS or for the rows of a file, with probabilities.
+
+    Example: unmask predict runs/demo/bundle --task topic "Who won the match?"
+    """
+    from unmask import progress
+    from unmask.cli.output import print_json, print_table, shorten
+    from unmask.cli.tables import only_task, read_rows, write_rows
+    from unmask.loading import load
+
+    model = load(bundle)
+    known = model.task(task or only_task(model))
+    rows = read_rows(texts, input, known.options.inputs)
+    with progress.bar("predict", len(rows)) as advance:
+        answers = model.predict(known.name, rows, progress=lambda n: advance(n, ""))
+    records = [{**row, **answer.columns()} for row, answer in zip(rows, answers, strict=True)]
+    cut = sum(answer.dropped > 0 for answer in answers)
+    if cut:
+        typer.echo(
+            f"{cut} of {len(rows)} texts were cut to {model.text.max_length} tokens", err=True
+        )
+    if output:
+        write_rows(records, output)
+    elif json:
+        print_json(records)
+    else:
+        print_table(
+            "",
+            ["answer", "probability", "text"],
+            [
+                [
+                    answer.short,
+                    record.get("probability", ""),
+                    shorten(str(row[known.options.inputs[0]]), 80),
+                ]
+                for row, answer, record in zip(rows, answers, records, strict=True)
+            ],
+        )
+
+
+def fill(
+    bundle: Bundle,
+    text: Annotated[str, typer.Argument(help="A text with one or more [MASK].")],
+    top: Annotated[int, typer.Option(min=1, help="Candidates for each [MASK].")] = 5,
+    json: Json = False,
+) -> None:
+    """Guess the hidden words of a TEXT.
+
+    Example: unmask fill runs/demo/bundle "What is your favorite [MASK]?"
+    """
+    from unmask.cli.output import print_json, print_table
+    from unmask.loading import load
+
+    answer = load(bundle).fill(text, top)
+    if json:
+        print_json(answer.columns())
+        return
+    typer.echo(answer.filled)
+    for number, guess in enumerate(answer.guesses, 1):
+        print_table(f"\n[MASK] {number}", ["candidate", "probability"], guess.candidates)
+
+
+def embed(
+    bundle: Bundle,
+    texts: Texts = None,
+    input: Input = None,
+    output: Annotated[Path | None, typer.Option(help="Where to write: .npy or .jsonl")] = None,
+    column: Annotated[str, typer.Option(help="The text column of the input file.")] = "text",
+) -> None:
+    """Turn each of TEXTS, or each row of a file, into one vector.
+
+    Example: unmask embed sentence-transformers/all-MiniLM-L6-v2 --input a.csv --output a.npy
+    """
+    from unmask import progress
+    from unmask.cli.output import print_json
+    from unmask.cli.tables import read_rows, write_vectors
+    from unmask.loading import load
+
+    model = load(bundle)
+    rows = read_rows(texts, input, (column,))
+    with progress.bar("embed", len(rows)) as advance:
+        vectors = model.encode([str(r[column]) for r in rows], progress=lambda n: advance(n, ""))
+    if output:
+        write_vectors(rows, vectors, output)
+    else:
+        print_json([[round(x, 6) for x in vector] for vector in vectors.tolist()])

@@ -1,0 +1,174 @@
+"""Reading the rows that a recipe names.
+
+A source is one path or several; `unmask.data.paths` says what a path may hold, and
+`unmask.data.readers` how each format is read. What the recipe says wins over what a file says: a
+`{name}` in the path, or a name in `columns`, takes the place of a file's own column of that name.
+Files with different columns are laid together; a row has None where its file has no such column.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from unmask.data.columns import aligned, plain, with_constants
+from unmask.data.paths import Captures, find
+from unmask.data.readers import batches
+from unmask.data.rows import Rows, check_column, hold_out, require, row_id
+from unmask.errors import UserError
+from unmask.files import new_file
+from unmask.recipe import Source
+
+__all__ = ["Rows", "Source", "hold_out", "read", "require", "row_id"]
+
+HUB = "hub://"
+
+# Files that are larger in all are kept as one Arrow file on disk and mapped, not held in memory.
+IN_MEMORY = 64 << 20  # bytes
+_LAYOUT = "1"  # of that file; to be raised when a change in this room changes what is read
+
+_Stream = Iterable[tuple[str, pa.RecordBatch]]  # with the name of the file, for messages
+
+
+def read(source: Source) -> Rows:
+    """The rows of a source; a UserError says what keeps them from being read."""
+    paths = [source.path] if isinstance(source.path, str) else source.path
+    on_hub = [path for path in paths if path.startswith(HUB)]
+    _check(source, paths, on_hub)
+    origin = _origin(paths)
+    if on_hub:
+        found = list(_first(_hub(source, on_hub[0]), source.limit))
+        return Rows(list(_shaped(source, origin, found)), origin)
+    files: dict[Path, Captures] = {}
+    for path in paths:
+        for file, captures in find(path).items():
+            files.setdefault(file, captures)
+    if sum(file.stat().st_size for file in files) > IN_MEMORY:
+        return Rows(_mapped(source, origin, files), origin)
+    held = list(_first(_stream(files, source.field), source.limit))
+    return Rows(list(_shaped(source, origin, held)), origin)
+
+
+def _check(source: Source, paths: list[str], on_hub: list[str]) -> None:
+    if not paths:
+        raise UserError("a source has an empty list of paths; name a file")
+    if on_hub and (len(paths) > 1 or source.field):
+        raise UserError(f"{on_hub[0]}: a hub:// path stands alone, and takes no `field`")
+    if (source.split or source.name) and not on_hub:
+        raise UserError(f"{paths[0]}: `split` and `name` are for hub:// paths; leave them out")
+
+
+def _origin(paths: list[str]) -> str:
+    """What messages call a source: the end of its path."""
+    first = paths[0] if "://" in paths[0] else "/".join(Path(paths[0]).parts[-2:])
+    return first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
+
+
+def _stream(files: dict[Path, Captures], field: str | None) -> Iterator[tuple[str, pa.RecordBatch]]:
+    for file, captures in files.items():
+        for batch in batches(file, field):
+            yield str(file), with_constants(batch, captures)
+
+
+def _first(stream: _Stream, limit: int | None) -> Iterator[tuple[str, pa.RecordBatch]]:
+    left = limit
+    for file, batch in stream:
+        if left is None:
+            yield file, batch
+            continue
+        yield file, batch.slice(0, left)
+        left -= batch.num_rows
+        if left <= 0:
+            return
+
+
+def _shaped(source: Source, origin: str, stream: _Stream) -> Iterator[pa.RecordBatch]:
+    """The batches with one schema, for which the stream is gone through twice."""
+    schema, rows = pa.schema([]), 0
+    for file, batch in stream:
+        rows += batch.num_rows
+        if batch.schema != schema:
+            try:
+                schema = pa.unify_schemas([schema, batch.schema], promote_options="permissive")
+            except pa.ArrowException as error:
+                reason = str(error).removeprefix("Unable to merge: ")
+                raise UserError(
+                    f"{file} does not fit the rows before it in {origin} ({reason}); "
+                    "give the column one type everywhere"
+                ) from None
+    if not rows:
+        raise UserError(f"{origin} holds no rows; write some, or mend the path")
+    for theirs in source.columns.values():
+        check_column(theirs, schema.names, origin)
+    taken = {*source.columns, *source.columns.values()}
+    names = {name: name for name in schema.names if name not in taken} | source.columns
+    return (aligned(batch, schema, names) for _, batch in stream if batch.num_rows)
+
+
+def _mapped(source: Source, origin: str, files: dict[Path, Captures]) -> Path:
+    """The rows as an Arrow file on disk, written anew unless it is of these very files."""
+    name = _digest(source.model_dump_json(), [str(file.resolve()) for file in files])
+    stats = [file.stat() for file in files]
+    # The time of change, unlike that of modification, cannot be set back by a copy.
+    state = _digest(_LAYOUT, [(s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in stats])
+    path = _cache() / f"{name}.arrow"
+    if not path.exists() or _state(path) != state:
+        with new_file(path) as partial:
+            shaped = _shaped(source, origin, _Again(files, source))
+            first = next(shaped)
+            schema = first.schema.with_metadata({"state": state})
+            with pa.OSFile(str(partial), "wb") as file, pa.ipc.new_stream(file, schema) as out:
+                for batch in chain([first], shaped):
+                    out.write_batch(batch)
+    return path
+
+
+class _Again:
+    """The batches of files too large to hold, read anew each time that they are gone through."""
+
+    def __init__(self, files: dict[Path, Captures], source: Source) -> None:
+        self._files, self._source = files, source
+
+    def __iter__(self) -> Iterator[tuple[str, pa.RecordBatch]]:
+        return _first(_stream(self._files, self._source.field), self._source.limit)
+
+
+def _state(path: Path) -> str:
+    with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as stream:
+        return str((stream.schema.metadata or {}).get(b"state", b"").decode())
+
+
+def _cache() -> Path:
+    """A folder beside the Hugging Face library's own, so that HF_HOME moves both."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
+    return Path(os.environ.get("HF_HOME", default)).expanduser() / "unmask"
+
+
+def _digest(*parts: Any) -> str:
+    return blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+
+
+def _hub(source: Source, path: str) -> Iterator[tuple[str, pa.RecordBatch]]:
+    import datasets  # takes most of a second
+
+    split = source.split or "train"
+    datasets.disable_progress_bars()
+    try:
+        # An hf:// path is never taken for a folder that happens to have the same name.
+        data = datasets.load_dataset(
+            f"hf://datasets/{path.removeprefix(HUB)}", source.name, split=split
+        )
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"{path} (split {split}) could not be loaded: {reason}; check the name, `split` "
+            "and `name`, and the connection to the hub"
+        ) from None
+    for batch in data.data.table.to_batches():
+        yield path, plain(batch)

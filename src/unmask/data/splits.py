@@ -1,0 +1,49 @@
+"""A task's rows: to learn from, to choose by, and to score."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from unmask.data.sources import Rows, hold_out, read, require
+from unmask.errors import UserError
+from unmask.recipe import Column, Source, TaskOptions
+
+log = logging.getLogger("unmask")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A task's rows; `valid` and `test` may be absent."""
+
+    train: Rows
+    valid: Rows | None
+    test: Rows | None
+
+
+def split_rows(name: str, options: TaskOptions, seed: int) -> Splits:
+    """Read a task's sources; where a split is a share, hold out that share of `train`."""
+    if options.train is None:
+        raise UserError(f"task {name} names no training rows: add `train` to it")
+    train = read_checked(name, options, options.train)
+    parts: dict[str, Rows | None] = {}
+    for split in ("test", "valid"):
+        source = getattr(options, split)
+        if isinstance(source, float):
+            train, held = hold_out(train, source, list(options.inputs), seed)
+            log.info("task %s: %d of its rows are held out as %s", name, len(held), split)
+            parts[split] = held
+        else:
+            parts[split] = None if source is None else read_checked(name, options, source)
+    return Splits(train, parts["valid"], parts["test"])
+
+
+def read_checked(name: str, options: TaskOptions, source: Source) -> Rows:
+    """The rows of a source, made sure to be there with the columns that the task names."""
+    rows = read(source)
+    label = getattr(options, "label", None)
+    tags = [tag.column for tag in options.tags.values() if isinstance(tag, Column)]
+    require(rows, [*options.inputs, *([label] if label else []), *tags])
+    if len(rows) == 0:
+        raise UserError(f"task {name}: {rows.origin} holds no rows")
+    return rows

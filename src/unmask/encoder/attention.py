@@ -1,0 +1,80 @@
+"""Multi-head attention over packed rows (Vaswani et al., arXiv:1706.03762)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unmask.encoder.config import EncoderConfig
+from unmask.encoder.embeddings import rotate
+
+# On CPUs the fused kernel's bf16 backward is slower than plain matrix products up to about this
+# many columns (torch 2.13: 4 to 5 times slower at 128).
+_PLAIN_COLUMNS = 512
+
+
+@dataclass(frozen=True)
+class View:
+    """What a layer may look at: computed once for a grid and shared by all layers of a kind."""
+
+    mask: Tensor | None  # (B, 1, T, T) bool, True where a query sees a key; None: all of it
+    angles: tuple[Tensor, Tensor] | None  # rotary cosines and sines, (B, 1, T, head) each
+
+    @cached_property
+    def bias(self) -> Tensor | None:
+        """The mask as something to add to scores: 0 where seen, minus infinity where not."""
+        if self.mask is None:
+            return None
+        return torch.zeros(self.mask.shape, device=self.mask.device).masked_fill_(
+            ~self.mask, -torch.inf
+        )
+
+
+class Attention(nn.Module):
+    """Every position asks all the positions it sees, H times in parallel.
+
+    Queries, keys and values come from one matrix product. The fused path never holds the
+    (T, T) weights; a plain path computes them, and returns them where `weights` asks for it.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        D = config.hidden_size
+        self.heads = config.num_heads
+        self.dropout = config.attention_dropout
+        self.qkv = nn.Linear(D, 3 * D, bias=config.bias)
+        self.output = nn.Linear(D, D, bias=config.bias)
+
+    def forward(self, x: Tensor, view: View, weights: bool = False) -> tuple[Tensor, Tensor | None]:
+        """(B, T, D) -> (B, T, D), and the weights (B, H, T, T) if asked for."""
+        B, T, D = x.shape
+        qkv = self.qkv(x).view(B, T, 3, self.heads, D // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, D/H)
+        if view.angles is not None:
+            q, k = rotate(q, *view.angles), rotate(k, *view.angles)
+        dropout = self.dropout if self.training else 0.0
+        w = None
+        if weights or _plain_is_faster(q):
+            scores = (q / math.sqrt(D // self.heads)) @ k.transpose(-1, -2)  # (B, H, T, T)
+            if view.bias is not None:
+                scores = scores + view.bias.to(scores.dtype)
+            w = scores.softmax(dim=-1).to(v.dtype)
+            x = F.dropout(w, dropout) @ v  # (B, H, T, D/H)
+        else:
+            x = F.scaled_dot_product_attention(q, k, v, view.mask, dropout)
+        x = self.output(x.transpose(1, 2).reshape(B, T, D))
+        return x, w if weights else None
+
+
+def _plain_is_faster(q: Tensor) -> bool:
+    return (
+        q.device.type == "cpu"
+        and q.dtype == torch.bfloat16
+        and q.shape[2] <= _PLAIN_COLUMNS
+        and torch.is_grad_enabled()
+    )

@@ -1,0 +1,66 @@
+"""From token ids to the first hidden states: token, position and segment embeddings."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from unmask.batch import Batch
+from unmask.encoder.bricks import make_norm
+from unmask.encoder.config import EncoderConfig
+
+
+class Embeddings(nn.Module):
+    """The sum of what a position holds, where it stands, and which segment it is in.
+
+    BERT learns all three tables itself (arXiv:1810.04805, figure 2); rotary encoders have no
+    position table and turn queries and keys instead (see `attention.py`).
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        width = config.embedding_width
+        self.token = nn.Embedding(config.vocab_size, width)
+        self.offset = config.position_offset
+        self.position = (
+            nn.Embedding(config.max_positions + self.offset, width)
+            if config.position == "learned"
+            else None
+        )
+        self.segment = nn.Embedding(config.num_segments, width) if config.num_segments else None
+        self.norm = make_norm(config, width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.projection = (
+            nn.Linear(width, config.hidden_size) if width != config.hidden_size else None
+        )
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The grid's embeddings, (B, T, D)."""
+        B, T = batch.shape
+        ids, index = batch.features["text"]
+        x = self.token(ids)  # (n, E)
+        x = x.new_zeros(B * T, x.shape[-1]).index_copy(0, index, x).view(B, T, -1)  # (B, T, E)
+        if self.position is not None:
+            x = x + self.position(batch.position + self.offset)
+        if self.segment is not None:
+            x = x + self.segment(batch.segment)
+        x = self.dropout(self.norm(x))
+        return x if self.projection is None else self.projection(x)  # (B, T, D)
+
+
+def rotary_angles(position: Tensor, head_width: int, base: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines that turn queries and keys by their position.
+
+    RoFormer (Su et al., arXiv:2104.09864): `position` (B, T) gives two tensors (B, 1, T, head).
+    """
+    pairs = torch.arange(0, head_width, 2, device=position.device, dtype=torch.float32)
+    angle = position[:, None, :, None].float() / base ** (pairs / head_width)  # (B, 1, T, head/2)
+    angle = torch.cat((angle, angle), dim=-1)
+    return angle.cos(), angle.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn each pair (x[i], x[i + head/2]) of x (B, H, T, head) by its angle."""
+    half = x.shape[-1] // 2
+    turned = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
+    return (x * cos + turned * sin).to(x.dtype)

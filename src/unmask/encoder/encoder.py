@@ -1,0 +1,75 @@
+"""The encoder: embeddings and a stack of layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from unmask.batch import Batch
+from unmask.encoder.attention import View
+from unmask.encoder.bricks import initialise, make_norm
+from unmask.encoder.config import EncoderConfig
+from unmask.encoder.embeddings import Embeddings, rotary_angles
+from unmask.encoder.layer import Layer
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """What the encoder found out about a grid.
+
+    `last` is one vector a position: hidden states, not class logits. A head turns them into those.
+    """
+
+    last: Tensor  # (B, T, D)
+    layers: tuple[Tensor, ...] = ()  # the embeddings and each layer's output, (B, T, D) each
+    attention: tuple[Tensor, ...] = ()  # each layer's weights, (B, H, T, T)
+
+
+class Encoder(nn.Module):
+    """A bidirectional Transformer encoder over packed grids.
+
+    Embedding and encoding are separate steps, so that attributions, adversarial noise or mixup
+    can stand between them.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = Embeddings(config)
+        self.layers = nn.ModuleList(Layer(config, i) for i in range(config.num_layers))
+        self.norm = make_norm(config) if config.pre_norm else nn.Identity()
+        initialise(self, config.initializer_range)
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The first hidden states of a grid: (B, T, D)."""
+        return self.embeddings(batch)
+
+    def encode(
+        self, x: Tensor, batch: Batch, *, layers: bool = False, attention: bool = False
+    ) -> Hidden:
+        """Run the layers on `x` (B, T, D), keeping every layer or the attention if asked to."""
+        views: dict[int | None, View] = {}
+        states, weights = [x], []
+        for number, layer in enumerate(self.layers):
+            window = self.config.layer_window(number)
+            if window not in views:
+                views[window] = self._view(batch, window)
+            x, w = layer(x, views[window], weights=attention)
+            if layers:
+                states.append(x)
+            if w is not None:
+                weights.append(w)
+        return Hidden(self.norm(x), tuple(states) if layers else (), tuple(weights))
+
+    def forward(self, batch: Batch) -> Hidden:
+        """Embed and encode."""
+        return self.encode(self.embed(batch), batch)
+
+    def _view(self, batch: Batch, window: int | None) -> View:
+        config, angles = self.config, None
+        if config.position == "rotary":
+            base = config.rotary_base if window is None else config.local_rotary_base
+            head = config.hidden_size // config.num_heads
+            angles = rotary_angles(batch.position, head, base)
+        return View(batch.visible(window), angles)

@@ -1,0 +1,110 @@
+"""Heads: small modules that turn hidden states at wanted positions into answers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from unmask.encoder.bricks import ACTIVATIONS, initialise, make_norm
+from unmask.encoder.config import Activation, EncoderConfig
+
+
+class HeadConfig(BaseModel):
+    """How hidden states become logits.
+
+    `pooling` makes one vector of a sequence's wanted positions (`cls`: there is just the first;
+    `mean`: their average) or leaves each on its own (`none`). `activation` asks for a dense layer
+    with that activation, and `norm` for a normalisation, before the output layer.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pooling: Literal["cls", "mean", "none"] = "cls"
+    activation: Activation | None = None
+    norm: bool = False
+    bias: bool = Field(True, description="a bias in the dense layer")
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class Transform(nn.Module):
+    """Dense layer, activation and perhaps a norm: (N, D) -> (N, W)."""
+
+    def __init__(
+        self, config: EncoderConfig, activation: Activation, norm: bool, bias: bool, width: int
+    ) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, width, bias=bias)
+        self.activation = ACTIVATIONS[activation]
+        self.norm = make_norm(config, width) if norm else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, D) -> (N, W)."""
+        return self.norm(self.activation(self.dense(x)))
+
+
+def pool_mean(x: Tensor, owner: Tensor, sequences: int) -> Tensor:
+    """The average of each sequence's vectors: x (N, D), owner (N,) -> (S, D)."""
+    total = x.new_zeros(sequences, x.shape[-1]).index_add(0, owner, x)
+    count = x.new_zeros(sequences).index_add(0, owner, x.new_ones(len(owner)))
+    return total / count.clamp(min=1).unsqueeze(-1)
+
+
+class LabelHead(nn.Module):
+    """Logits over `labels` for each sequence, or for each position where nothing is pooled."""
+
+    def __init__(self, encoder: EncoderConfig, config: HeadConfig, labels: int) -> None:
+        super().__init__()
+        self.pooling = config.pooling
+        self.transform = (
+            Transform(encoder, config.activation, config.norm, config.bias, encoder.hidden_size)
+            if config.activation
+            else nn.Identity()
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.output = nn.Linear(encoder.hidden_size, labels)
+        initialise(self, encoder.initializer_range)
+
+    def forward(self, x: Tensor, owner: Tensor, sequences: int) -> Tensor:
+        """(N, D) and the sequence of each -> logits (S, labels), or (N, labels) unpooled."""
+        if self.pooling == "mean":
+            x = pool_mean(x, owner, sequences)
+        return self.output(self.dropout(self.transform(x)))
+
+
+class MaskedHead(nn.Module):
+    """Logits over the vocabulary, with the token embeddings as the output matrix.
+
+    Tied weights after Press & Wolf (arXiv:1608.05859). It runs only on masked positions: the
+    projection to the vocabulary costs as much as several layers and is wasted elsewhere.
+    """
+
+    def __init__(
+        self,
+        encoder: EncoderConfig,
+        embedding: nn.Embedding,
+        bias: bool = True,
+        activation: Activation | None = None,
+    ) -> None:
+        super().__init__()
+        self.transform = Transform(
+            encoder, activation or encoder.activation, True, bias, embedding.embedding_dim
+        )
+        self.bias = nn.Parameter(embedding.weight.new_zeros(embedding.num_embeddings))
+        self._embedding = (embedding,)  # in a tuple, so that its weights stay the encoder's alone
+        initialise(self, encoder.initializer_range)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, D) -> (N, vocab_size)."""
+        return F.linear(self.transform(x), self._embedding[0].weight, self.bias)
+
+
+class Pooling(BaseModel):
+    """How a text's vector is made of its hidden states (Reimers & Gurevych, arXiv:1908.10084)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mode: Literal["mean", "cls"] = "mean"
+    normalise: bool = True

@@ -1,0 +1,37 @@
+"""One encoder layer: attention, then feed-forward, each with a residual connection."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from unmask.encoder.attention import Attention, View
+from unmask.encoder.bricks import make_norm
+from unmask.encoder.config import EncoderConfig
+from unmask.encoder.feed_forward import FeedForward
+
+
+class Layer(nn.Module):
+    """Post-norm as in BERT, or pre-norm (Xiong et al., arXiv:2002.04745), which trains steadier.
+
+    The first pre-norm layer needs no norm of its own: the embeddings end in one.
+    """
+
+    def __init__(self, config: EncoderConfig, number: int) -> None:
+        super().__init__()
+        self.pre_norm = config.pre_norm
+        self.attention = Attention(config)
+        first = config.pre_norm and number == 0
+        self.attention_norm = nn.Identity() if first else make_norm(config)
+        self.feed_forward = FeedForward(config)
+        self.feed_forward_norm = make_norm(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, view: View, weights: bool = False) -> tuple[Tensor, Tensor | None]:
+        """(B, T, D) -> (B, T, D), and the attention weights (B, H, T, T) if asked for."""
+        if self.pre_norm:
+            seen, w = self.attention(self.attention_norm(x), view, weights)
+            x = x + self.dropout(seen)
+            return x + self.dropout(self.feed_forward(self.feed_forward_norm(x))), w
+        seen, w = self.attention(x, view, weights)
+        x = self.attention_norm(x + self.dropout(seen))
+        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x))), w

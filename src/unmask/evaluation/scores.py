@@ -1,0 +1,114 @@
+"""Scores of a task on rows, whole and by tag, with the answers that went worst."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from unmask.batch import Example
+from unmask.errors import UserError
+from unmask.model import Model
+from unmask.recipe import Column
+from unmask.tasks import Answer, Row, Task, row_rng
+
+TAGS = ("language", "domain", "modality")
+_EVALUATION_SEED = 0x5C0  # corruption drawn for scoring never changes
+
+
+@dataclass(frozen=True)
+class Score:
+    """One figure, what it is of, and how many rows stand behind it."""
+
+    task: str
+    split: str
+    metric: str
+    value: float
+    rows: int
+    language: str | None = None
+    domain: str | None = None
+    modality: str | None = "text"
+
+    def record(self) -> dict[str, Any]:
+        """The score as plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A row with its answers (one, unless the row gave several examples)."""
+
+    row: Row
+    answers: tuple[Answer, ...]
+
+
+def judge(
+    model: Model,
+    task: Task[Any, Any],
+    rows: Sequence[Row],
+    progress: Callable[[int], None] | None = None,
+) -> list[Judged]:
+    """The task's answers to rows whose truth is known."""
+    counts: list[int] = []
+
+    def examples() -> Iterator[Example]:
+        for i in range(len(rows)):
+            own = task.examples(rows[i], row_rng(_EVALUATION_SEED, task.name, 0, i))
+            counts.append(len(own))
+            yield from own
+
+    answers = iter(list(model.answers(task, examples(), progress=progress)))
+    return [
+        Judged(rows[i], tuple(next(answers) for _ in range(count)))
+        for i, count in enumerate(counts)
+    ]
+
+
+def scores(task: Task[Any, Any], split: str, judged: Sequence[Judged]) -> list[Score]:
+    """All of the task's metrics over all rows, then over the rows of each tag's value."""
+    judged = [one for one in judged if one.answers]
+    if not judged:
+        raise UserError(f"task {task.name}: no row of its {split} split has anything to score")
+    found = []
+    fixed = {k: v for k, v in task.options.tags.items() if isinstance(v, str)}
+    found += _measure(task, split, judged, fixed)
+    for tag in TAGS:
+        column = task.options.tags.get(tag)
+        if isinstance(column, Column):
+            values = sorted({str(one.row.get(column.column)) for one in judged})
+            for value in values:
+                part = [one for one in judged if str(one.row.get(column.column)) == value]
+                found += _measure(task, split, part, {**fixed, tag: value})
+    return found
+
+
+def _measure(
+    task: Task[Any, Any], split: str, judged: Sequence[Judged], tags: dict[str, str]
+) -> list[Score]:
+    answers = [answer for one in judged for answer in one.answers]
+    rows = [one.row for one in judged for _ in one.answers]
+    return [
+        Score(task.name, split, metric, value, len(judged), **tags)
+        for metric, value in task.score(answers, rows).items()
+    ]
+
+
+def headline(task: Task[Any, Any], found: Sequence[Score]) -> float:
+    """The score from 0 to 1 by which the task's checkpoints are compared."""
+    return next(s.value for s in found if s.task == task.name and s.metric == task.headline)
+
+
+def worst(task: Task[Any, Any], judged: Sequence[Judged], count: int) -> list[dict[str, Any]]:
+    """The answers furthest from their truth, worst first."""
+    found: list[dict[str, Any]] = [
+        {
+            "task": task.name,
+            "input": " | ".join(str(one.row.get(column)) for column in task.options.inputs),
+            "truth": task.truth(one.row),
+            "answer": answer.short,
+            "surprise": task.surprise(answer, one.row),
+        }
+        for one in judged
+        for answer in one.answers
+    ]
+    return sorted(found, key=lambda item: item["surprise"], reverse=True)[:count]

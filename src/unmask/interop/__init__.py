@@ -1,0 +1,14 @@
+"""Other libraries' formats: Hugging Face and sentence-transformers folders, read and written."""
+
+from unmask.interop.checkpoint import Checkpoint
+from unmask.interop.read import read_checkpoint
+from unmask.interop.source import resolve
+from unmask.interop.write import write_checkpoint, write_sentence_transformers
+
+__all__ = [
+    "Checkpoint",
+    "read_checkpoint",
+    "resolve",
+    "write_checkpoint",
+    "write_sentence_transformers",
+]

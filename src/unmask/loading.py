@@ -1,0 +1,43 @@
+"""From a folder or a hub id to a model, whatever the layout."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from unmask import bundle
+from unmask.interop import Checkpoint, read_checkpoint, resolve
+from unmask.model import Model
+from unmask.tasks import KINDS, Task
+from unmask.tasks.classify import ClassifyOptions
+from unmask.tasks.mlm import MlmOptions
+
+log = logging.getLogger("unmask")
+
+
+def load(source: str | Path) -> Model:
+    """A bundle, a Hugging Face or sentence-transformers folder, package://… or a hub id.
+
+    What a checkpoint brings becomes a task: its masked-language head is the task `mlm`, its
+    classification head the task `classify`. Weights compute in fp32 unless `precision` is set.
+    """
+    path = resolve(str(source))
+    return bundle.load(path) if bundle.is_bundle(path) else from_checkpoint(read_checkpoint(path))
+
+
+def from_checkpoint(checkpoint: Checkpoint) -> Model:
+    """A model of another library's checkpoint."""
+    tasks: dict[str, Task] = {}  # type: ignore[type-arg]
+    if "mlm" in checkpoint.heads:
+        tasks["mlm"] = KINDS["mlm"]("mlm", MlmOptions(), checkpoint.text)
+    if "classify" in checkpoint.heads:
+        options = ClassifyOptions(
+            multi_label=checkpoint.multi_label,
+            head=checkpoint.head_configs["classify"],
+        )
+        facts = {"labels": list(checkpoint.labels)}
+        tasks["classify"] = KINDS["classify"]("classify", options, checkpoint.text, facts)
+    for name in checkpoint.heads.keys() - tasks.keys():
+        log.warning("the checkpoint's %r head is left out: no kind of task here uses it", name)
+    heads = {name: checkpoint.heads[name] for name in tasks}
+    return Model(checkpoint.encoder, checkpoint.text, tasks, heads, checkpoint.pooling)

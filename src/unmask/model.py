@@ -1,0 +1,225 @@
+"""A model: one encoder, its text input, and the tasks with their heads."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from unmask.batch import Batch, Example, collate
+from unmask.encoder import Encoder, Hidden, Pooling, pool_mean
+from unmask.errors import UserError
+from unmask.inputs.text import Encoded, TextInput
+from unmask.tasks import KINDS, OPTIONS, Answer, Row, Task, row_rng
+
+Result = TypeVar("Result")
+Precision = Literal["fp32", "bf16"]
+
+ROW_TOKENS = 128  # columns of a packed grid: wide enough to fill well, and cheap in attention
+WINDOW = 4096  # examples that are sorted by length together
+
+
+class Model(nn.Module):
+    """What `unmask.load` gives: encode, hidden, fill, predict, and PyTorch's own module."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        text: TextInput,
+        tasks: Mapping[str, Task[Any, Any]] | None = None,
+        heads: Mapping[str, nn.Module] | None = None,
+        pooling: Pooling | None = None,
+    ) -> None:
+        super().__init__()
+        if text.vocab_size > encoder.config.vocab_size:
+            raise UserError(
+                f"the tokenizer has {text.vocab_size} ids but the encoder only "
+                f"{encoder.config.vocab_size} token vectors: they do not belong together"
+            )
+        self.encoder = encoder
+        self.text = text
+        self.tasks = dict(tasks or {})
+        self.heads = nn.ModuleDict(heads or {})
+        self.pooling = pooling or Pooling()
+        self.precision: Precision = "fp32"
+        self.eval()
+
+    # ---- what a user calls ----
+
+    def tokenize(self, text: str, pair: str | None = None) -> Encoded:
+        """Tokens, ids and offsets of a text or a pair, as the encoder will see them."""
+        return self.text.encode(text, pair)
+
+    def hidden(self, text: str, pair: str | None = None) -> Tensor:
+        """The last hidden states of a text: (T, D), one row a token. They are not logits."""
+        example = Example((self.tokenize(text, pair).sequence(),), ())
+        with torch.inference_mode(), self.autocast():
+            hidden: Hidden = self.encoder(collate([example]).to(self.device))
+            return hidden.last[0].float().cpu()
+
+    def encode(
+        self, texts: str | Sequence[str], progress: Callable[[int], None] | None = None
+    ) -> Tensor:
+        """One vector a text: (n, D), pooled and normalised as the checkpoint was trained to."""
+        texts = [texts] if isinstance(texts, str) else texts
+        examples = (self._pooled_example(text) for text in texts)
+        vectors = list(self.run(examples, self._pool, progress=progress))
+        if not vectors:
+            return torch.zeros(0, self.encoder.config.hidden_size)
+        return torch.stack(vectors)
+
+    def fill(self, text: str, top: int = 5) -> Any:
+        """The likeliest tokens for each [MASK] of a text, by the bundle's `mlm` task."""
+        tasks = [task for task in self.tasks.values() if task.kind == "mlm"]
+        if not tasks:
+            raise UserError(
+                "this model has no masked-language head to fill with; "
+                "train one with a task of kind `mlm`"
+            )
+        if self.text.mask_token not in text:
+            raise UserError(f"the text has no {self.text.mask_token} to fill: {text!r}")
+        return next(iter(self.predict(tasks[0].name, [text], top=top)))
+
+    def predict(
+        self,
+        task: str,
+        rows: Iterable[str | Row],
+        progress: Callable[[int], None] | None = None,
+        **options: Any,
+    ) -> list[Any]:
+        """The task's answers for texts, or for rows with its input columns, in their order."""
+        known = self.task(task)
+        columns = known.options.inputs
+        examples = (
+            known.examples(
+                {columns[0]: row} if isinstance(row, str) else row, row_rng(0, task, 0, i), False
+            )[0]
+            for i, row in enumerate(rows)
+        )
+        return list(self.answers(known, examples, options, progress))
+
+    # ---- what the rest of the house uses ----
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.encoder.parameters()).device
+
+    def task(self, name: str) -> Task[Any, Any]:
+        """The task of that name; a UserError lists those there are."""
+        if name not in self.tasks:
+            known = ", ".join(self.tasks) or "none: it is a bare encoder"
+            raise UserError(f"this model has no task {name!r}; its tasks: {known}")
+        return self.tasks[name]
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The precision that this model computes in."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def forward(self, task: Task[Any, Any], batch: Batch) -> dict[str, Tensor]:
+        """A task's outputs for a batch."""
+        hidden: Hidden = self.encoder(batch)
+        return task.outputs(self.heads[task.name], hidden, batch)
+
+    def answers(
+        self,
+        task: Task[Any, Any],
+        examples: Iterable[Example],
+        options: Mapping[str, Any] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Iterator[Answer]:
+        """A task's answers to examples, in their order."""
+
+        def run(
+            some: Iterable[Example],
+            finish: Callable[[dict[str, Tensor], Batch, Sequence[Example]], list[Answer]],
+        ) -> Iterator[Answer]:
+            head = self.heads[task.name]
+            return self.run(
+                some,
+                lambda hidden, batch, own: finish(task.outputs(head, hidden, batch), batch, own),
+                progress,
+            )
+
+        return task.predict(run, examples, options or {})
+
+    def run(
+        self,
+        examples: Iterable[Example],
+        finish: Callable[[Hidden, Batch, Sequence[Example]], Sequence[Result]],
+        progress: Callable[[int], None] | None = None,
+        batch_tokens: int = 4096,
+    ) -> Iterator[Result]:
+        """Pack examples, encode them, and let `finish` make one result of each, in their order.
+
+        Examples are sorted by length within a window and packed up to `batch_tokens` positions a
+        batch, so that next to nothing is padding; each result is the same as for the text alone.
+        """
+        self.eval()
+        for chunk in _chunks(examples, WINDOW):
+            results: dict[int, Result] = {}
+            for numbers in batches_by_tokens([e.length for e in chunk], batch_tokens):
+                own = [chunk[i] for i in numbers]
+                with torch.inference_mode(), self.autocast():
+                    batch = collate(own, ROW_TOKENS).to(self.device)
+                    done = finish(self.encoder(batch), batch, own)
+                results.update(zip(numbers, done, strict=True))
+                if progress:
+                    progress(len(own))
+            yield from (results[i] for i in range(len(chunk)))
+
+    def _pooled_example(self, text: str) -> Example:
+        sequence = self.text.encode(text).sequence()
+        count = sequence.length if self.pooling.mode == "mean" else 1
+        return Example((sequence,), (torch.arange(count).numpy(),))
+
+    def _pool(self, hidden: Hidden, batch: Batch, examples: Sequence[Example]) -> list[Tensor]:
+        x = pool_mean(batch.gather(hidden.last).float(), batch.wanted_owner, batch.sequences)
+        if self.pooling.normalise:
+            x = nn.functional.normalize(x, dim=-1)
+        return list(x.cpu())
+
+    def task_records(self) -> list[dict[str, Any]]:
+        """The tasks as plain data for a bundle."""
+        return [
+            {"name": t.name, "options": t.options.model_dump(mode="json"), "facts": t.facts}
+            for t in self.tasks.values()
+        ]
+
+
+def task_from_record(record: Mapping[str, Any], text: TextInput) -> Task[Any, Any]:
+    """A task as `Model.task_records` described it."""
+    kind = record["options"]["kind"]
+    if kind not in KINDS:
+        raise UserError(
+            f"task {record['name']!r} is of kind {kind!r}, which this version of unmask lacks; "
+            "install a newer one"
+        )
+    options = OPTIONS[kind].model_validate(record["options"])
+    return KINDS[kind](record["name"], options, text, record["facts"])
+
+
+def batches_by_tokens(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """Numbers of items in batches of at most `tokens`, longest first."""
+    batch: list[int] = []
+    total = 0
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batch and total + lengths[i] > tokens:
+            yield batch
+            batch, total = [], 0
+        batch.append(i)
+        total += lengths[i]
+    if batch:
+        yield batch
+
+
+def _chunks(items: Iterable[Example], size: int) -> Iterator[list[Example]]:
+    source = iter(items)
+    while chunk := list(itertools.islice(source, size)):
+        yield chunk

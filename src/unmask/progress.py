@@ -1,0 +1,49 @@
+"""A progress bar with rate and time left, on long work only, and only where somebody looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Advance = Callable[[float, str], None]
+
+
+@contextmanager
+def bar(name: str, total: float | None, unit: str = "rows") -> Iterator[Advance]:
+    """Call what this gives with the work done since, and a note to show beside the bar."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:,.0f} {unit}/s" if task.speed else f"… {unit}/s")
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f}%"),
+        Rate(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+        transient=True,
+    ) as progress:
+        shown = progress.add_task(name, total=total, note="")
+
+        def advance(done: float, note: str = "") -> None:
+            progress.advance(shown, done)
+            if note:
+                progress.update(shown, note=note)
+
+        yield advance

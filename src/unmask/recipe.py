@@ -1,0 +1,338 @@
+"""What a run is: typed, checked, and saved with its result.
+
+A recipe is a list of tasks on one encoder. The kinds of task are handed in by `tasks`, each with
+its own options, so that this file knows none of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+
+from unmask.errors import UserError
+
+
+class Strict(BaseModel):
+    """Typed, immutable, and closed to keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Source(Strict):
+    """Where rows come from; a bare string in a recipe is its `path`."""
+
+    path: str | list[str] = Field(
+        description="file, glob pattern, package://PACKAGE/file or hub://owner/name; "
+        "{name} captures a piece of the path as a column, ${VARIABLE} comes from the environment"
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="columns to rename: {new name: name in the file}"
+    )
+    split: str | None = Field(None, description="the split of a hub dataset")
+    name: str | None = Field(None, description="the configuration of a hub dataset")
+    field: str | None = Field(None, description="in JSON or YAML, the key that holds the rows")
+    limit: int | None = Field(None, gt=0, description="only the first rows")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str | list) else value
+
+
+class Column(Strict):
+    """A tag whose value stands in a column of the rows."""
+
+    column: str
+
+
+class TaskOptions(Strict):
+    """What every kind of task has; each kind adds its own."""
+
+    kind: str
+    train: Source | None = Field(None, description="rows to learn from; a recipe's tasks need them")
+    valid: Source | float | None = Field(
+        0.1,
+        description="rows to choose the best checkpoint by, or the share of train held out; "
+        "null: none, and the last checkpoint is kept",
+    )
+    test: Source | float | None = Field(
+        None, description="rows to score at the end, or a further share of train held out"
+    )
+    input: str | list[str] = Field("text", description="the text column, or two for a pair")
+    max_length: int | None = Field(None, gt=2, description="longest sequence in tokens")
+    weight: float = Field(1.0, gt=0, description="of this task's loss among the others")
+    tags: dict[Literal["language", "domain", "modality"], str | Column] = Field(
+        default_factory=dict, description="by which scores are told apart: a word, or {column: …}"
+    )
+
+    @model_validator(mode="after")
+    def _shares(self) -> TaskOptions:
+        if not 1 <= len(self.inputs) <= 2:
+            raise ValueError(f"input: name 1 column or 2 for a pair, not {len(self.inputs)}")
+        for name in ("valid", "test"):
+            share = getattr(self, name)
+            if isinstance(share, float) and not 0 < share < 1:
+                raise ValueError(f"{name}: a share lies between 0 and 1, not {share}")
+        return self
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The input columns, in order."""
+        return (self.input,) if isinstance(self.input, str) else tuple(self.input)
+
+
+class NewTokenizer(Strict):
+    """A WordPiece vocabulary learnt from the training texts of the recipe's tasks."""
+
+    vocab_size: int = Field(8192, ge=100)
+    lowercase: bool = True
+    min_frequency: int = Field(2, ge=1)
+
+
+class EncoderOptions(Strict):
+    """A pretrained encoder to start from, or the shape of a new one."""
+
+    source: str | None = Field(
+        None, alias="from", description="bundle or Hugging Face folder, package://…, or hub id"
+    )
+    shape: Literal["tiny", "mini", "small", "base"] | None = None
+    style: Literal["classic", "modern"] = "classic"
+    tokenizer: NewTokenizer | str = Field(
+        default_factory=NewTokenizer, description="a folder with one, or how to learn a new one"
+    )
+    max_positions: int | None = Field(None, gt=2, description="longest sequence of a new encoder")
+    dropout: float | None = Field(None, ge=0, lt=1, description="in place of the encoder's own")
+    attention_dropout: float | None = Field(None, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _one_start(self) -> EncoderOptions:
+        if (self.source is None) == (self.shape is None):
+            raise ValueError("give either `from` (a pretrained encoder) or `shape` (a new one)")
+        return self
+
+
+class Mixture(Strict):
+    """How often each task is drawn."""
+
+    sampling: Literal["proportional", "uniform", "temperature"] = "proportional"
+    temperature: float = Field(
+        2.0, gt=0, description="rows ** (1 / temperature); 1 is proportional, large is uniform"
+    )
+
+    def shares(self, rows: Mapping[str, int]) -> dict[str, float]:
+        """The share of all rows drawn that each task gets."""
+        power = {"proportional": 1.0, "uniform": 0.0, "temperature": 1 / self.temperature}
+        raw = {task: count ** power[self.sampling] for task, count in rows.items()}
+        return {task: value / sum(raw.values()) for task, value in raw.items()}
+
+
+class TrainOptions(Strict):
+    """The loop: how long, how fast, how exact."""
+
+    epochs: float | None = Field(None, gt=0, description="passes over the rows (3 unless said)")
+    steps: int | None = Field(None, gt=0, description="updates, in place of epochs")
+    tokens: int | None = Field(None, gt=0, description="tokens, in place of epochs")
+    minutes: float | None = Field(None, gt=0, description="minutes of training, in place of epochs")
+    learning_rate: float = Field(1e-4, gt=0)
+    head_learning_rate: float | None = Field(
+        None, gt=0, description="for the tasks' heads (10 times learning_rate unless said)"
+    )
+    batch_tokens: int = Field(512, gt=0, description="tokens an update")
+    microbatch_tokens: int = Field(8192, gt=0, description="tokens at once; more accumulate")
+    warmup: float = Field(0.1, ge=0, le=1, description="share of the run with a rising rate")
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    precision: Literal["bf16", "fp32"] = "bf16"
+    evaluate_every: int | None = Field(
+        None, gt=0, description="updates between evaluations (five times a run unless said)"
+    )
+    device: str = Field("auto", description="cpu, cuda, or auto")
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> TrainOptions:
+        given = [k for k in ("epochs", "steps", "tokens", "minutes") if getattr(self, k)]
+        if len(given) > 1:
+            raise ValueError(f"one budget at a time: {' and '.join(given)} are both set")
+        return self
+
+    @property
+    def budget(self) -> tuple[Literal["epochs", "steps", "tokens", "minutes"], float]:
+        """The unit of the budget and its size."""
+        if self.steps:
+            return "steps", self.steps
+        if self.tokens:
+            return "tokens", self.tokens
+        if self.minutes:
+            return "minutes", self.minutes
+        return "epochs", self.epochs or 3.0
+
+
+class Run(Strict):
+    """One run: an encoder, its tasks, and how to train them."""
+
+    encoder: EncoderOptions
+    tasks: dict[str, Any]
+    mixture: Mixture = Mixture()
+    train: TrainOptions = TrainOptions()
+
+    @model_validator(mode="after")
+    def _names(self) -> Run:
+        if not self.tasks:
+            raise ValueError("tasks: there is none; a run needs at least one")
+        for name, task in self.tasks.items():
+            if isinstance(task, TaskOptions) and task.train is None:
+                raise ValueError(f"`tasks.{name}.train` is missing: where do its rows come from?")
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+                raise ValueError(f"tasks: {name!r} is no name: use letters, digits, - and _")
+        return self
+
+    def dump(self) -> dict[str, Any]:
+        """The recipe as plain data, defaults and all; `parse` gives it back."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+Kinds = Mapping[str, type[TaskOptions]]
+
+
+def run_model(kinds: Kinds) -> type[Run]:
+    """The type of a run whose tasks are of these kinds."""
+    union: Any = reduce(or_, kinds.values())
+    if len(kinds) > 1:
+        union = Annotated[union, Field(discriminator="kind")]
+    return create_model("Recipe", __base__=Run, tasks=(dict[str, union], ...))
+
+
+def json_schema(kinds: Kinds) -> dict[str, Any]:
+    """The JSON Schema of a recipe, for editors."""
+    model = run_model(kinds)
+    stages = {"type": "object", "additionalProperties": {"type": "object"}}
+    schema = model.model_json_schema(by_alias=True)
+    schema["properties"]["stages"] = stages
+    schema["required"] = ["encoder"]
+    return schema
+
+
+def read(source: Path | Mapping[str, Any], changes: Iterable[str] = ()) -> dict[str, Any]:
+    """A recipe file, or its content as a mapping, with `key=value` changes: still unchecked."""
+    where = "the recipe"
+    if isinstance(source, Path):
+        where = str(source)
+        try:
+            data = yaml.safe_load(source.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"{where}: there is no such recipe") from None
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UserError(f"{where} is not readable YAML: {error}") from None
+    else:
+        data = json.loads(json.dumps(dict(source)))
+    if not isinstance(data, dict):
+        raise UserError(f"{where} must hold keys such as `encoder` and `tasks`")
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals or not key:
+            raise UserError(f"{change!r} is not a change: write key=value, e.g. train.seed=1")
+        place = data
+        *parents, last = key.split(".")
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise UserError(f"{change!r}: {parent} holds no keys in {where}")
+        place[last] = yaml.safe_load(value)
+    return data
+
+
+def parse(data: Mapping[str, Any], kinds: Kinds) -> dict[str, Run]:
+    """Check a recipe; its stages by name, in order (a recipe without stages is one, named '').
+
+    A staged recipe has one `encoder` and, under `stages`, the rest of a run for each stage.
+    Each stage after the first starts from the encoder that the stage before it trained.
+    """
+    if "stages" not in data:
+        return {"": _check(data, kinds)}
+    common = {key: value for key, value in data.items() if key != "stages"}
+    stages = data["stages"]
+    if not isinstance(stages, Mapping) or not stages:
+        raise UserError("stages: give each stage a name and its tasks")
+    return {
+        str(name): _check({**common, **(stage or {})}, kinds, f"stages.{name}.")
+        for name, stage in stages.items()
+    }
+
+
+def _check(data: Mapping[str, Any], kinds: Kinds, prefix: str = "") -> Run:
+    model = run_model(kinds)
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        lines = [_explain(model, dict(problem), prefix) for problem in error.errors()]
+        raise UserError("recipe: " + "; ".join(dict.fromkeys(lines))) from None
+
+
+def _explain(model: type[BaseModel], problem: dict[str, Any], prefix: str) -> str:
+    """One problem that pydantic found, with the nearest right name for an unknown key."""
+    kind: Any = model
+    place: list[str] = []
+    *parents, last = problem["loc"] or ("",)
+    missing_key = problem["type"] in ("extra_forbidden", "missing")
+    for part in parents if missing_key else problem["loc"]:
+        kind, is_key = _step(kind, part)
+        place += [str(part)] if is_key else []
+    name = prefix + ".".join(place + [str(last)] * missing_key)
+    if problem["type"] == "extra_forbidden":
+        known = [key for member in _members(kind) for key in _keys(member)]
+        near = difflib.get_close_matches(str(last), known, 1, 0.5)
+        hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}"
+        return f"`{name}` is unknown; {hint}"
+    if problem["type"] == "missing":
+        return f"`{name}` is missing"
+    if problem["type"].startswith("union_tag"):
+        return f"`{name}.kind` must name a kind of task: {problem['ctx']['expected_tags']}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"`{name}`: {message}" if name else message
+
+
+def _keys(kind: Any) -> dict[str, Any]:
+    """The keys of a model as a recipe writes them, with their types."""
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return {}
+    return {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
+
+
+def _members(kind: Any) -> list[Any]:
+    """The types that a union or an annotated type may stand for."""
+    if typing.get_origin(kind) in (Annotated, typing.Union, types.UnionType):
+        return [m for option in typing.get_args(kind) for m in _members(option)]
+    return [kind]
+
+
+def _step(kind: Any, part: Any) -> tuple[Any, bool]:
+    """The type one step of a problem's place leads to, and whether that step is a key.
+
+    A step that is no key picks the member of a union, by its kind or by its class.
+    """
+    for member in _members(kind):
+        if part in _keys(member):
+            return _keys(member)[part], True
+        if typing.get_origin(member) is dict:
+            return typing.get_args(member)[1], True
+        if typing.get_origin(member) is list:
+            return typing.get_args(member)[0], True
+    for member in _members(kind):
+        if part in typing.get_args(_keys(member).get("kind")):
+            return member, False
+        if part == getattr(member, "__name__", None):
+            return member, False
+    return None, False

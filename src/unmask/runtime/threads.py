@@ -1,0 +1,18 @@
+"""How many processors this process may really use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def available_cpus() -> int:
+    """Processors left after affinity and the container's quota (cgroup v2), at least 1."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            count = min(count or 1, -(-int(quota) // int(period)))
+    except (OSError, ValueError):
+        pass  # no cgroup v2 here: affinity is all there is to know
+    return max(count or 1, 1)

@@ -1,0 +1,158 @@
+"""What a task is: the contract that every kind keeps, one file a kind."""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from unmask.batch import Batch, Example
+from unmask.encoder import Encoder, Hidden
+from unmask.errors import UserError
+from unmask.inputs.text import Encoded, TextInput
+from unmask.recipe import TaskOptions
+
+Row = Mapping[str, Any]
+Outputs = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a task says of one row. `tokens` were read and `dropped` were cut, never silently."""
+
+    draw: ClassVar[str] = "text"  # how a page should draw it
+
+    tokens: int
+    dropped: int
+
+    @property
+    def short(self) -> str:
+        """The answer in a word or a line, for people."""
+        return ""
+
+    def columns(self) -> dict[str, Any]:
+        """The answer as plain columns, for CSV and JSON."""
+        return {"tokens": self.tokens, "dropped": self.dropped}
+
+
+AnyAnswer = TypeVar("AnyAnswer", bound=Answer)
+AnyOptions = TypeVar("AnyOptions", bound=TaskOptions)
+# Runs examples through encoder and head; a function turns each batch's outputs into answers.
+Runner = Callable[
+    [Iterable[Example], Callable[[Outputs, Batch, Sequence[Example]], list[AnyAnswer]]],
+    Iterator[AnyAnswer],
+]
+
+
+class Task(ABC, Generic[AnyOptions, AnyAnswer]):
+    """One thing to learn on the shared encoder.
+
+    `facts` is what must be known before the first step and is saved in the bundle, such as the
+    labels; `study` finds it in the training rows.
+    """
+
+    kind: ClassVar[str]
+    Options: ClassVar[type[TaskOptions]]
+    headline: ClassVar[str]  # the score, from 0 to 1, that the best checkpoint is chosen by
+
+    def __init__(
+        self,
+        name: str,
+        options: AnyOptions,
+        text: TextInput,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.options = options
+        self.text = text
+        self.facts = dict(facts or {})
+
+    @classmethod
+    def study(cls, name: str, options: AnyOptions, rows: Iterable[Row]) -> dict[str, Any]:
+        """The facts that the training rows hold; none by default."""
+        return {}
+
+    def check(self, rows: Iterable[Row], split: str) -> None:
+        """Refuse rows that contradict the facts; called before training starts."""
+
+    @abstractmethod
+    def examples(self, row: Row, rng: np.random.Generator, truth: bool = True) -> list[Example]:
+        """The examples of one row, corruption and truth drawn together from `rng`.
+
+        With `truth=False` the row is only to be predicted and needs no label.
+        """
+
+    @abstractmethod
+    def build(self, encoder: Encoder) -> nn.Module:
+        """A new head for this encoder."""
+
+    def prepare(self, batch: Batch, model: nn.Module, rng: np.random.Generator) -> Batch:
+        """Change a batch before the encoder sees it; usually there is nothing to do."""
+        return batch
+
+    @abstractmethod
+    def outputs(self, head: nn.Module, hidden: Hidden, batch: Batch) -> Outputs:
+        """What the head makes of the hidden states: tensors only, so that it can be traced."""
+
+    @abstractmethod
+    def targets(self, batch: Batch) -> int:
+        """How many targets a batch holds."""
+
+    @abstractmethod
+    def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
+        """The loss summed over targets; only the loop divides, by those of the whole update."""
+
+    @abstractmethod
+    def answers(
+        self, outputs: Outputs, batch: Batch, examples: Sequence[Example]
+    ) -> list[AnyAnswer]:
+        """One answer for each example of the batch."""
+
+    def predict(
+        self, run: Runner[AnyAnswer], examples: Iterable[Example], options: Mapping[str, Any]
+    ) -> Iterator[AnyAnswer]:
+        """Answers in the order of the examples: one pass, unless a kind needs more."""
+        return run(examples, self.answers)
+
+    @abstractmethod
+    def score(self, answers: Sequence[AnyAnswer], rows: Sequence[Row]) -> dict[str, float]:
+        """Scores of the answers against the rows' truth."""
+
+    @abstractmethod
+    def surprise(self, answer: AnyAnswer, row: Row) -> float:
+        """How far an answer is from the row's truth, in nats; the worst errors lead a list."""
+
+    @abstractmethod
+    def truth(self, row: Row) -> str:
+        """The row's truth, for people."""
+
+    @abstractmethod
+    def explain_target(self, outputs: Outputs, answer: AnyAnswer) -> Tensor:
+        """The scalar that an explanation of this answer differentiates."""
+
+    def encode(self, row: Row) -> Encoded:
+        """The row's input columns as tokens; a UserError says which column is not text."""
+        texts: list[str] = []
+        for column in self.options.inputs:
+            value = row.get(column)
+            if not isinstance(value, str):
+                raise UserError(
+                    f"task {self.name}: column {column!r} holds {value!r} and no text; "
+                    "name a text column in `input`, or mend the row"
+                )
+            texts.append(value)
+        pair = texts[1] if len(texts) == 2 else None
+        return self.text.encode(texts[0], pair, self.options.max_length)
+
+
+def row_rng(seed: int, task: str, epoch: int, row: int) -> np.random.Generator:
+    """The randomness of one row in one epoch.
+
+    It depends on nothing else, so that order, workers and resuming cannot change it.
+    """
+    return np.random.default_rng((seed, zlib.crc32(task.encode()), epoch, row))

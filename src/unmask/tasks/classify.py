@@ -1,0 +1,208 @@
+"""`classify`: which label, or which labels, a text or a pair of texts has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from unmask.batch import Batch, Example
+from unmask.encoder import Encoder, HeadConfig, Hidden, LabelHead
+from unmask.errors import UserError
+from unmask.recipe import TaskOptions
+from unmask.tasks.base import Answer, Outputs, Row, Task
+
+
+class ClassifyOptions(TaskOptions):
+    """Single-label unless `multi_label`: then a row's label is a list, and may be empty."""
+
+    kind: Literal["classify"] = "classify"
+    label: str = Field("label", description="the column with the label or the list of labels")
+    multi_label: bool = False
+    separator: str | None = Field(None, description="between the labels of one cell, as in a CSV")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of truth given to all")
+    head: HeadConfig = HeadConfig(pooling="mean")
+
+
+@dataclass(frozen=True)
+class LabelAnswer(Answer):
+    """The labels' probabilities, and the label (or labels) that follow from them."""
+
+    draw: ClassVar[str] = "bars"
+
+    probabilities: dict[str, float]
+    labels: tuple[str, ...]
+
+    @property
+    def short(self) -> str:
+        """The label, or all of them."""
+        return ", ".join(self.labels)
+
+    def columns(self) -> dict[str, Any]:
+        """Label, its probability, and every label's."""
+        return {
+            "label": self.short,
+            "probability": max(self.probabilities.values()),
+            "probabilities": self.probabilities,
+            **super().columns(),
+        }
+
+
+class Classify(Task[ClassifyOptions, LabelAnswer]):
+    """Softmax over labels, or an independent sigmoid for each when a row may have several."""
+
+    kind = "classify"
+    Options = ClassifyOptions
+
+    @property
+    def headline(self) -> str:  # type: ignore[override]
+        """Accuracy, or micro-averaged F1 where a row may have several labels."""
+        return "f1_micro" if self.options.multi_label else "accuracy"
+
+    @classmethod
+    def study(cls, name: str, options: ClassifyOptions, rows: Iterable[Row]) -> dict[str, Any]:
+        """The labels of the training rows, sorted."""
+        found: set[str] = set()
+        for row in rows:
+            found.update(_labels(name, options, row))
+        if len(found) < (1 if options.multi_label else 2):
+            raise UserError(
+                f"task {name}: the training rows have {len(found)} label(s) in column "
+                f"{options.label!r}; classification needs at least two"
+            )
+        return {"labels": sorted(found)}
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels, in the order of the logits."""
+        return list(self.facts["labels"])
+
+    def check(self, rows: Iterable[Row], split: str) -> None:
+        """Refuse labels that the training rows lack."""
+        for number, row in enumerate(rows, 1):
+            try:
+                for label in _labels(self.name, self.options, row):
+                    self._number(label)
+            except UserError as error:
+                raise UserError(f"{split} row {number}: {error}") from None
+
+    def examples(self, row: Row, rng: np.random.Generator, truth: bool = True) -> list[Example]:
+        encoded = self.encode(row)
+        cls = self.options.head.pooling == "cls"
+        wanted = np.zeros(1, dtype=np.int64) if cls else np.arange(len(encoded.ids))
+        targets: dict[str, np.ndarray] = {}
+        if truth:
+            numbers = [self._number(label) for label in _labels(self.name, self.options, row)]
+            if self.options.multi_label:
+                hot = np.zeros((1, len(self.labels)), dtype=np.float32)
+                hot[0, numbers] = 1.0
+                targets["label"] = hot  # (1, C)
+            else:
+                targets["label"] = np.array(numbers, dtype=np.int64)  # (1,)
+        return [Example((encoded.sequence(),), (wanted,), targets)]
+
+    def build(self, encoder: Encoder) -> nn.Module:
+        return LabelHead(encoder.config, self.options.head, len(self.labels))
+
+    def outputs(self, head: nn.Module, hidden: Hidden, batch: Batch) -> Outputs:
+        x = batch.gather(hidden.last)  # (N, D)
+        return {"logits": head(x, batch.wanted_owner, batch.sequences)}  # (S, C)
+
+    def targets(self, batch: Batch) -> int:
+        return len(batch.truth["label"])
+
+    def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
+        logits, label = outputs["logits"].float(), batch.truth["label"]
+        if self.options.multi_label:  # the mean over labels, so that a row counts once
+            loss = F.binary_cross_entropy_with_logits(logits, label, reduction="none")
+            return loss.mean(1).sum()
+        smoothing = self.options.label_smoothing
+        return F.cross_entropy(logits, label, reduction="sum", label_smoothing=smoothing)
+
+    def answers(
+        self, outputs: Outputs, batch: Batch, examples: Sequence[Example]
+    ) -> list[LabelAnswer]:
+        logits = outputs["logits"].float()
+        several = self.options.multi_label
+        table = (torch.sigmoid(logits) if several else logits.softmax(-1)).cpu().numpy()
+        result = []
+        for p, example in zip(table, examples, strict=True):
+            best = np.flatnonzero(p > 0.5) if several else [int(p.argmax())]
+            result.append(
+                LabelAnswer(
+                    tokens=example.length,
+                    dropped=sum(s.dropped for s in example.sequences),
+                    probabilities={name: float(x) for name, x in zip(self.labels, p, strict=True)},
+                    labels=tuple(self.labels[i] for i in best),
+                )
+            )
+        return result
+
+    def score(self, answers: Sequence[LabelAnswer], rows: Sequence[Row]) -> dict[str, float]:
+        """Accuracy and F1 (scikit-learn): macro for one label, micro and macro for several."""
+        from sklearn.metrics import accuracy_score, f1_score
+
+        truth = np.zeros((len(rows), len(self.labels)), dtype=int)
+        guess = np.zeros_like(truth)
+        for i, (answer, row) in enumerate(zip(answers, rows, strict=True)):
+            truth[i, [self._number(x) for x in _labels(self.name, self.options, row)]] = 1
+            guess[i, [self._number(x) for x in answer.labels]] = 1
+        if self.options.multi_label:
+            return {
+                "f1_micro": float(f1_score(truth, guess, average="micro", zero_division=0)),
+                "f1_macro": float(f1_score(truth, guess, average="macro", zero_division=0)),
+                "exact_match": float(accuracy_score(truth, guess)),
+            }
+        truth, guess = truth.argmax(1), guess.argmax(1)
+        return {
+            "accuracy": float(accuracy_score(truth, guess)),
+            "f1_macro": float(f1_score(truth, guess, average="macro", zero_division=0)),
+        }
+
+    def surprise(self, answer: LabelAnswer, row: Row) -> float:
+        """Minus the log-probability of the truth; over all labels where there may be several."""
+        truth = set(_labels(self.name, self.options, row))
+        p = answer.probabilities
+        if self.options.multi_label:
+            return -sum(math.log(max(p[x] if x in truth else 1 - p[x], 1e-12)) for x in p)
+        return -math.log(max(p[truth.pop()], 1e-12))
+
+    def truth(self, row: Row) -> str:
+        return ", ".join(_labels(self.name, self.options, row))
+
+    def explain_target(self, outputs: Outputs, answer: LabelAnswer) -> Tensor:
+        """The logits of the answer's labels (of the likeliest where there is none), summed."""
+        chosen = answer.labels or (max(answer.probabilities, key=answer.probabilities.__getitem__),)
+        return outputs["logits"][..., [self._number(label) for label in chosen]].sum()
+
+    def _number(self, label: str) -> int:
+        numbers: Mapping[str, int] = self.__dict__.setdefault(
+            "_numbers", {name: i for i, name in enumerate(self.labels)}
+        )
+        if label not in numbers:
+            raise UserError(
+                f"task {self.name}: label {label!r} was not among the {len(numbers)} labels of "
+                "the training rows; mend or drop the rows that have it, or train with some"
+            )
+        return numbers[label]
+
+
+def _labels(task: str, options: ClassifyOptions, row: Row) -> list[str]:
+    value = row.get(options.label)
+    if options.multi_label:
+        if isinstance(value, str):
+            value = value.split(options.separator) if options.separator else [value]
+        return [str(item).strip() for item in value or [] if str(item).strip()]
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise UserError(
+            f"task {task}: a row has no label in column {options.label!r} "
+            f"({dict(list(row.items())[:3])!r}); label it or drop it"
+        )
+    return [str(value)]

@@ -1,0 +1,187 @@
+"""`mlm`: guess the hidden tokens of a text (Devlin et al., arXiv:1810.04805)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from unmask.batch import Batch, Example, Segment
+from unmask.encoder import Encoder, Hidden, MaskedHead
+from unmask.inputs.text import Encoded
+from unmask.recipe import TaskOptions
+from unmask.tasks.base import Answer, Outputs, Row, Runner, Task
+
+
+class MlmOptions(TaskOptions):
+    """How much is hidden, and behind what."""
+
+    kind: Literal["mlm"] = "mlm"
+    rate: float = Field(
+        0.3, gt=0, lt=1, description="share of tokens to guess (0.15 in BERT; see arXiv:2202.08005)"
+    )
+    hide: Literal["mask", "bert"] = Field(
+        "mask",
+        description="mask: always [MASK]; bert: [MASK] 80 %, a random token 10 %, itself 10 %",
+    )
+
+
+@dataclass(frozen=True)
+class Guess:
+    """One hidden token: the likeliest candidates with their probabilities, best first."""
+
+    position: int
+    candidates: tuple[tuple[str, float], ...]
+    loss: float | None = None  # -log p(truth), in nats, where the truth is known
+    hit: bool | None = None
+
+
+@dataclass(frozen=True)
+class FillAnswer(Answer):
+    """A guess for each hidden token, and the text with the best ones in place."""
+
+    draw: ClassVar[str] = "fill"
+
+    guesses: tuple[Guess, ...]
+    filled: str
+
+    @property
+    def short(self) -> str:
+        """The filled text."""
+        return self.filled
+
+    def columns(self) -> dict[str, Any]:
+        """The filled text and every token's candidates."""
+        candidates = [dict(guess.candidates) for guess in self.guesses]
+        return {"filled": self.filled, "candidates": candidates, **super().columns()}
+
+
+class Mlm(Task[MlmOptions, FillAnswer]):
+    """Masked-language modelling whose head runs only where something is hidden.
+
+    A text longer than a sequence gives several, none of its tokens lost.
+    """
+
+    kind = "mlm"
+    Options = MlmOptions
+    headline = "accuracy"
+
+    def examples(self, row: Row, rng: np.random.Generator, truth: bool = True) -> list[Example]:
+        if not truth:
+            return [self._to_fill(self.encode(row))]
+        if len(self.options.inputs) == 1:
+            text = row.get(self.options.inputs[0])
+            parts: Iterable[Encoded] = (
+                self.text.windows(text, self.options.max_length)
+                if isinstance(text, str)
+                else (self.encode(row),)  # not text: says so
+            )
+        else:
+            parts = (self.encode(row),)
+        return [self._corrupt(part, rng) for part in parts if not part.special.all()]
+
+    def _corrupt(self, encoded: Encoded, rng: np.random.Generator) -> Example:
+        free = np.flatnonzero(~encoded.special)
+        count = max(1, round(self.options.rate * len(free)))
+        hidden = np.sort(rng.choice(free, count, replace=False))
+        ids, truth = encoded.ids.copy(), encoded.ids[hidden]
+        if self.options.hide == "bert":
+            fate = rng.random(count)
+            ids[hidden[fate < 0.8]] = self.text.mask_id
+            swapped = hidden[fate >= 0.9]
+            ids[swapped] = rng.integers(0, self.text.vocab_size, len(swapped))
+        else:
+            ids[hidden] = self.text.mask_id
+        sequence = replace(encoded.sequence(), segments=(Segment(ids, encoded.kinds),))
+        return Example((sequence,), (hidden,), {"token": truth})
+
+    def _to_fill(self, encoded: Encoded) -> Example:
+        masked = np.flatnonzero(encoded.ids == self.text.mask_id)
+        return Example((encoded.sequence(),), (masked,))
+
+    def build(self, encoder: Encoder) -> nn.Module:
+        return MaskedHead(encoder.config, encoder.embeddings.token)
+
+    def outputs(self, head: nn.Module, hidden: Hidden, batch: Batch) -> Outputs:
+        return {"logits": head(batch.gather(hidden.last))}  # (N, V)
+
+    def targets(self, batch: Batch) -> int:
+        return len(batch.truth["token"])
+
+    def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
+        return F.cross_entropy(outputs["logits"].float(), batch.truth["token"], reduction="sum")
+
+    def answers(
+        self, outputs: Outputs, batch: Batch, examples: Sequence[Example], top: int = 5
+    ) -> list[FillAnswer]:
+        log_p = outputs["logits"].float().log_softmax(-1)  # (N, V)
+        best = log_p.topk(min(top, log_p.shape[-1]), dim=-1)
+        names = [[self._name(i) for i in row] for row in best.indices.tolist()]
+        values = best.values.exp().tolist()
+        guesses = [
+            Guess(position=0, candidates=tuple(zip(name, value, strict=True)))
+            for name, value in zip(names, values, strict=True)
+        ]
+        if "token" in batch.truth:
+            truth = batch.truth["token"]
+            losses = -log_p.gather(1, truth[:, None])[:, 0]
+            hits = best.indices[:, 0] == truth
+            guesses = [
+                replace(guess, loss=loss, hit=hit)
+                for guess, loss, hit in zip(guesses, losses.tolist(), hits.tolist(), strict=True)
+            ]
+        result, start = [], 0
+        for example in examples:
+            (sequence,), (wanted,) = example.sequences, example.wanted
+            own = guesses[start : start + len(wanted)]
+            chosen = best.indices[start : start + len(wanted), 0].cpu().numpy()
+            start += len(wanted)
+            ids = sequence.segments[0].values.copy()
+            ids[wanted] = chosen
+            result.append(
+                FillAnswer(
+                    tokens=sequence.length,
+                    dropped=sequence.dropped,
+                    guesses=tuple(
+                        replace(guess, position=int(p))
+                        for guess, p in zip(own, wanted, strict=True)
+                    ),
+                    filled=self.text.decode(ids.tolist()),
+                )
+            )
+        return result
+
+    def predict(
+        self, run: Runner[FillAnswer], examples: Iterable[Example], options: Mapping[str, Any]
+    ) -> Iterator[FillAnswer]:
+        """Answers with the `top` likeliest candidates for each hidden token (5 unless said)."""
+        return run(examples, partial(self.answers, top=int(options.get("top", 5))))
+
+    def score(self, answers: Sequence[FillAnswer], rows: Sequence[Row]) -> dict[str, float]:
+        """Mean loss in nats a hidden token, and how often the best guess is the truth."""
+        guesses = [guess for answer in answers for guess in answer.guesses]
+        losses = [guess.loss for guess in guesses if guess.loss is not None]
+        return {
+            "accuracy": float(np.mean([bool(guess.hit) for guess in guesses])),
+            "loss": float(np.mean(losses)),
+        }
+
+    def surprise(self, answer: FillAnswer, row: Row) -> float:
+        """Mean loss of its hidden tokens."""
+        return float(np.mean([guess.loss for guess in answer.guesses if guess.loss is not None]))
+
+    def truth(self, row: Row) -> str:
+        return str(row.get(self.options.inputs[0]))
+
+    def explain_target(self, outputs: Outputs, answer: FillAnswer) -> Tensor:
+        """The log-probability of each hidden token's best candidate, summed."""
+        return outputs["logits"].float().log_softmax(-1).max(-1).values.sum()
+
+    def _name(self, token: int) -> str:
+        return str(self.text.tokenizer.decode([token], skip_special_tokens=False)).strip()

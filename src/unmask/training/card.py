@@ -1,0 +1,45 @@
+"""The model card: what a bundle is, what it was trained on, and what it scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from unmask.evaluation.scores import Score
+from unmask.model import Model
+from unmask.recipe import Run
+
+
+def model_card(model: Model, run: Run, found: Sequence[Score], seconds: float) -> str:
+    """Markdown for the bundle's README.md."""
+    config = model.encoder.config
+    weights = sum(p.numel() for p in model.parameters())
+    lines = [
+        "# A bundle made by unmask",
+        "",
+        f"An encoder of {config.num_layers} layers, {config.hidden_size} wide, with "
+        f"{len(model.tasks)} task(s): {weights / 1e6:.1f} million weights, stored as fp32.",
+        f"It started from {run.encoder.source or 'nothing: its weights were drawn at random'}.",
+        f"Trained in {run.train.precision} for {seconds / 60:.1f} minutes with seed "
+        f"{run.train.seed}; `recipe.yaml` holds all that is needed to do it again.",
+        "",
+        "## Tasks",
+        "",
+    ]
+    for name, options in run.tasks.items():
+        lines.append(f"- **{name}** (`{options.kind}`), trained on `{options.train.path}`")
+    lines += ["", "## Scores", "", "| task | split | language | domain | metric | value | rows |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for s in found:
+        lines.append(
+            f"| {s.task} | {s.split} | {s.language or 'all'} | {s.domain or 'all'} | {s.metric} "
+            f"| {s.value:.4f} | {s.rows} |"
+        )
+    if not found:
+        lines.append("| – | no rows were held out to score | | | | | |")
+    lines += [
+        "",
+        "Scores are of this recipe's own rows, in fp32. How the model does on other text is not "
+        "known until it is measured there: `unmask eval BUNDLE --recipe RECIPE`.",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,143 @@
+"""From a recipe to a model and rows, all checked before the first step."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unmask.data.sources import Rows
+from unmask.data.splits import Splits, split_rows
+from unmask.encoder import Encoder, EncoderConfig, preset
+from unmask.errors import UserError
+from unmask.inputs.text import TextInput
+from unmask.inputs.vocabulary import learn
+from unmask.loading import load
+from unmask.model import Model
+from unmask.recipe import NewTokenizer, Run, TaskOptions
+from unmask.tasks import KINDS, Task
+
+log = logging.getLogger("unmask")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model whose tasks and heads are the recipe's, and each task's rows."""
+
+    model: Model
+    splits: dict[str, Splits]
+
+    def rows(self, split: str) -> dict[str, Rows]:
+        """The rows of one split by task, where there are any."""
+        found = {name: getattr(own, split) for name, own in self.splits.items()}
+        return {name: rows for name, rows in found.items() if rows is not None}
+
+
+def prepare(run: Run) -> Prepared:
+    """Read all rows, learn what the tasks must know, and make or load the encoder."""
+    torch.manual_seed(run.train.seed)
+    splits = {
+        name: split_rows(name, options, run.train.seed) for name, options in run.tasks.items()
+    }
+    facts = {
+        name: KINDS[options.kind].study(name, options, splits[name].train)
+        for name, options in run.tasks.items()
+    }
+    start = _start(run, splits)
+    tasks = {name: _task(name, options, start, facts[name]) for name, options in run.tasks.items()}
+    heads = {name: _head(task, start) for name, task in tasks.items()}
+    model = Model(start.encoder, start.text, tasks, heads, start.pooling)
+    _check_labels(tasks, splits)
+    return Prepared(model.to(_device(run.train.device)), splits)
+
+
+def _start(run: Run, splits: Mapping[str, Splits]) -> Model:
+    """The pretrained model to start from, or a new encoder of the recipe's shape."""
+    options = run.encoder
+    changes: dict[str, Any] = {
+        key: value
+        for key in ("dropout", "attention_dropout")
+        if (value := getattr(options, key)) is not None
+    }
+    if options.source is not None:
+        model = load(options.source)
+        if changes:
+            config = EncoderConfig(**(model.encoder.config.model_dump() | changes))
+            encoder = Encoder(config)
+            encoder.load_state_dict(model.encoder.state_dict())
+            model = Model(
+                encoder, model.text, model.tasks, dict(model.heads.items()), model.pooling
+            )
+        return model
+    if isinstance(options.tokenizer, NewTokenizer):
+        log.info("learning a vocabulary of %d pieces", options.tokenizer.vocab_size)
+        tokenizer = learn(lambda: _texts(run, splits), options.tokenizer)
+    else:
+        folder = Path(options.tokenizer)
+        file = folder / "tokenizer.json" if folder.is_dir() else folder
+        tokenizer = TextInput.read(file).tokenizer
+    assert options.shape is not None  # EncoderOptions has either a source or a shape
+    if options.max_positions is not None:
+        changes["max_positions"] = options.max_positions
+    text = TextInput(tokenizer)
+    config = preset(options.shape, options.style, vocab_size=_round_up(text.vocab_size), **changes)
+    text.max_length = config.max_positions
+    return Model(Encoder(config), text)
+
+
+def _round_up(size: int, multiple: int = 64) -> int:
+    """Vocabularies of a round size multiply faster."""
+    return -(-size // multiple) * multiple
+
+
+def _texts(run: Run, splits: Mapping[str, Splits]) -> Iterator[str]:
+    for name, options in run.tasks.items():
+        for row in splits[name].train:
+            for column in options.inputs:
+                if isinstance(row.get(column), str):
+                    yield row[column]
+
+
+def _task(
+    name: str, options: TaskOptions, start: Model, facts: Mapping[str, Any]
+) -> Task[Any, Any]:
+    if options.max_length and options.max_length > start.text.max_length:
+        raise UserError(
+            f"task {name}: max_length {options.max_length} is over the encoder's "
+            f"{start.text.max_length} positions"
+        )
+    return KINDS[options.kind](name, options, start.text, facts)
+
+
+def _head(task: Task[Any, Any], start: Model) -> torch.nn.Module:
+    """A new head, or the one that the start already has for a task of this kind and these facts."""
+    head = task.build(start.encoder)
+    for name, known in start.tasks.items():
+        same = known.kind == task.kind and known.facts == task.facts
+        if same and (name == task.name or name == known.kind):
+            state = start.heads[name].state_dict()
+            if {k: v.shape for k, v in state.items()} == {
+                k: v.shape for k, v in head.state_dict().items()
+            }:
+                head.load_state_dict(state)
+                log.info("task %s: goes on from the head %r of the start", task.name, name)
+    return head
+
+
+def _check_labels(tasks: Mapping[str, Task[Any, Any]], splits: Mapping[str, Splits]) -> None:
+    """Facts that later rows contradict are found now, not after hours of training."""
+    for name, task in tasks.items():
+        for split in ("valid", "test"):
+            rows: Sequence[Any] | None = getattr(splits[name], split)
+            if rows is not None:
+                task.check(rows, split)
+
+
+def _device(name: str) -> torch.device:
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,114 @@
+"""A rehearsal of a run: what the model will see, how much is cut, and what it will cost."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from unmask import recipe
+from unmask.batch import Example
+from unmask.recipe import Run
+from unmask.runtime.threads import available_cpus
+from unmask.tasks import OPTIONS, Row, Task, row_rng
+from unmask.training.optimiser import clip_gradient, make_optimiser
+from unmask.training.prepare import Prepared, prepare
+from unmask.training.run import fitting_precision
+from unmask.training.stream import MixedStream, Stream
+from unmask.training.update import accumulate
+
+SHOWN = 3
+SAMPLED = 1000
+UPDATES = 4
+
+
+def rehearse(source: str | Path | Mapping[str, Any], changes: Iterable[str] = ()) -> dict[str, Any]:
+    """Encode a sample of each task's rows and time a few updates; nothing is written.
+
+    Returns, for each task, three encoded examples and the share of rows and tokens cut; and the
+    minutes and memory that the run will take. A staged recipe's first stage is rehearsed, since
+    the others start from what it leaves.
+    """
+    data = recipe.read(source if isinstance(source, Mapping) else Path(source), changes)
+    run = next(iter(recipe.parse(data, OPTIONS).values()))
+    torch.set_num_threads(available_cpus())
+    prepared = prepare(run)
+    tasks = {
+        name: _look(prepared.model.tasks[name], splits.train, run.train.seed)
+        for name, splits in prepared.splits.items()
+    }
+    return {"tasks": tasks, "cost": _cost(prepared, run)}
+
+
+def _look(task: Task[Any, Any], rows: Any, seed: int) -> dict[str, Any]:
+    order = np.random.default_rng(seed).permutation(len(rows))[:SAMPLED]
+    examples: list[Example] = []
+    for row in order.tolist():
+        examples += task.examples(rows[row], row_rng(seed, task.name, 0, row))
+    lengths = [example.length for example in examples]
+    dropped = [sum(s.dropped for s in example.sequences) for example in examples]
+    return {
+        "kind": task.kind,
+        "rows": len(rows),
+        "sampled": len(order),
+        "tokens": {"mean": float(np.mean(lengths)), "longest": int(max(lengths))},
+        "cut": {
+            "rows": float(np.mean([d > 0 for d in dropped])),
+            "tokens": sum(dropped) / (sum(lengths) + sum(dropped)),
+        },
+        "examples": [_shown(task, rows[int(row)], seed, int(row)) for row in order[:SHOWN]],
+    }
+
+
+def _shown(task: Task[Any, Any], row: Row, seed: int, number: int) -> dict[str, Any]:
+    example = task.examples(row, row_rng(seed, task.name, 0, number))[0]
+    ids = [int(i) for part in example.sequences[0].segments for i in part.values]
+    return {
+        "tokens": [task.text.tokenizer.id_to_token(i) for i in ids],
+        "ids": ids,
+        "wanted": len(example.wanted[0]),
+        "truth": task.truth(row),
+    }
+
+
+def _cost(prepared: Prepared, run: Run) -> dict[str, Any]:
+    """Minutes and memory, from a few real updates whose weights are thrown away."""
+    model, options = prepared.model, run.train
+    model.precision = fitting_precision(options.precision, model.device)
+    rows = prepared.rows("train")
+    stream = MixedStream(
+        {name: Stream(model.tasks[name], own, options.seed) for name, own in rows.items()},
+        run.mixture.shares({name: len(own) for name, own in rows.items()}),
+    )
+    optimiser = make_optimiser(model, options)
+    seconds, tokens = [], []
+    for step in range(UPDATES):
+        began = time.perf_counter()
+        chunks = stream.take(options.batch_tokens, options.microbatch_tokens)
+        accumulate(model, chunks, options.seed, step)
+        clip_gradient(model, options.clip)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        seconds.append(time.perf_counter() - began)
+        tokens.append(sum(chunk.tokens for chunk in chunks))
+    pace = float(np.median(seconds[1:]))
+    unit, size = options.budget
+    updates = {
+        "steps": size,
+        "tokens": size / float(np.mean(tokens)),
+        "epochs": size * sum(map(len, rows.values())) / (stream.drawn / UPDATES),
+        "minutes": size * 60 / pace,
+    }[unit]
+    return {
+        "updates": round(updates),
+        "tokens_per_second": float(np.mean(tokens)) / pace,
+        "minutes": updates * pace / 60,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "precision": model.precision,
+        "note": "training alone, by the pace of its first updates; evaluations come on top",
+    }

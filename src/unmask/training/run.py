@@ -1,0 +1,124 @@
+"""A whole run: from a recipe to a run folder with its bundle and scores."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from unmask import bundle, files, recipe
+from unmask.errors import UserError
+from unmask.evaluation.scores import Score
+from unmask.model import Model
+from unmask.recipe import Run
+from unmask.runtime.threads import available_cpus
+from unmask.tasks import OPTIONS
+from unmask.training.card import model_card
+from unmask.training.loop import evaluate, fit
+from unmask.training.prepare import prepare
+
+log = logging.getLogger("unmask")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run gave."""
+
+    folder: Path
+    model: Model
+    scores: list[Score]
+    seconds: float
+
+    @property
+    def bundle(self) -> Path:
+        """The folder of the trained bundle."""
+        return self.folder / "bundle"
+
+
+def train(
+    source: str | Path | Mapping[str, Any],
+    out: str | Path,
+    changes: Iterable[str] = (),
+    overwrite: bool = False,
+) -> Trained:
+    """Train a recipe (a file, or its content) into the run folder `out`.
+
+    The folder gets `bundle/`, `scores.json`, `metrics.jsonl`, `recipe.yaml` (with every default
+    written out) and `checkpoints/`. A recipe with stages has a folder in `stages/` for each stage
+    but the last.
+    """
+    data = recipe.read(source if isinstance(source, Mapping) else Path(source), changes)
+    runs = recipe.parse(data, OPTIONS)
+    folder = Path(out)
+    make_room(folder, overwrite)
+    torch.set_num_threads(available_cpus())
+    *early, last = runs.items()
+    start: Path | None = None
+    for name, run in early:
+        log.info("stage %s", name)
+        start = _train_one(_from(run, start), folder / "stages" / name).bundle
+    if early:
+        log.info("stage %s", last[0])
+    return _train_one(_from(last[1], start), folder)
+
+
+def make_room(folder: Path, overwrite: bool) -> None:
+    """See that a run folder may be written; an old run goes only when told to."""
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not (folder / "recipe.yaml").is_file():
+        raise UserError(f"{folder} exists and is no run folder: choose another with --out")
+    if not overwrite:
+        raise UserError(
+            f"{folder} holds a run: choose another folder with --out, or replace it "
+            "with --overwrite"
+        )
+    shutil.rmtree(folder)
+
+
+def _from(run: Run, start: Path | None) -> Run:
+    if start is None:
+        return run
+    kept = {"dropout": run.encoder.dropout, "attention_dropout": run.encoder.attention_dropout}
+    return run.model_copy(
+        update={"encoder": recipe.EncoderOptions(source=os.fspath(start), **kept)}
+    )
+
+
+def _train_one(run: Run, folder: Path) -> Trained:
+    prepared = prepare(run)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(run.dump(), sort_keys=False, allow_unicode=True)
+    files.write_text(folder / "recipe.yaml", text)
+    model = prepared.model
+    model.precision = fitting_precision(run.train.precision, model.device)
+    began = time.monotonic()
+    best = fit(model, run, prepared.rows("train"), prepared.rows("valid"), folder)
+    seconds = time.monotonic() - began
+    if best is not None:
+        model = bundle.load(best).to(model.device)
+    model.precision = "fp32"
+    found = evaluate(model, prepared.rows("valid"), "valid")
+    found += evaluate(model, prepared.rows("test"), "test")
+    records = [score.record() for score in found]
+    card = model_card(model, run, found, seconds)
+    bundle.save(model, folder / "bundle", recipe=run.dump(), scores=records, card=card)
+    files.write_json(folder / "scores.json", records)
+    return Trained(folder, model, found, seconds)
+
+
+def fitting_precision(wanted: str, device: torch.device) -> Any:
+    """bf16 where the processor computes in it, else fp32, and said."""
+    native = torch.ops.mkldnn._is_mkldnn_bf16_supported() if device.type == "cpu" else True
+    if wanted == "bf16" and not native:
+        log.warning("this processor has no bf16 arithmetic: training in fp32 instead")
+        return "fp32"
+    return wanted

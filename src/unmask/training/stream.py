@@ -1,0 +1,96 @@
+"""What is learnt when: endless streams of examples, mixed in fixed shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from unmask.batch import Example
+from unmask.errors import UserError
+from unmask.tasks import Row, Task, row_rng
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Examples of one task, and how many rows they came from."""
+
+    task: str
+    examples: list[Example]
+    rows: int
+
+    @property
+    def tokens(self) -> int:
+        """Positions of all its examples."""
+        return sum(example.length for example in self.examples)
+
+
+class Stream:
+    """One task's rows, shuffled anew each epoch, as examples without end.
+
+    Order and corruption follow from the seed, the epoch and the row alone.
+    """
+
+    def __init__(self, task: Task[Any, Any], rows: Sequence[Row], seed: int) -> None:
+        self.task = task
+        self.rows = rows
+        self.seed = seed
+        self.drawn = 0  # rows begun so far
+        self._examples = self._endless()
+
+    def take(self, tokens: int) -> Chunk:
+        """The next examples: at least one, and on until they hold `tokens` positions."""
+        began, examples, length = self.drawn, [], 0
+        for example in self._examples:
+            examples.append(example)
+            length += example.length
+            if length >= tokens:
+                break
+        return Chunk(self.task.name, examples, self.drawn - began)
+
+    def _endless(self) -> Iterator[Example]:
+        epoch = 0
+        while True:
+            found = False
+            order = np.random.default_rng((self.seed, epoch)).permutation(len(self.rows))
+            for row in order.tolist():
+                self.drawn += 1
+                rng = row_rng(self.seed, self.task.name, epoch, row)
+                for example in self.task.examples(self.rows[row], rng):
+                    found = True
+                    yield example
+            if not found:
+                raise UserError(
+                    f"task {self.task.name}: none of its {len(self.rows)} training rows gives "
+                    "anything to learn from; are the texts empty?"
+                )
+            epoch += 1
+
+
+class MixedStream:
+    """Several streams, each drawn so that its share of the rows stays what the mixture says.
+
+    The task that lags furthest behind its share comes next: no dice, so the shares hold at
+    every moment and there is no state but the counts.
+    """
+
+    def __init__(self, streams: Mapping[str, Stream], shares: Mapping[str, float]) -> None:
+        self.streams = dict(streams)
+        self.shares = dict(shares)
+
+    @property
+    def drawn(self) -> int:
+        """Rows begun so far, of all tasks."""
+        return sum(stream.drawn for stream in self.streams.values())
+
+    def take(self, tokens: int, at_once: int) -> list[Chunk]:
+        """Chunks of at most about `at_once` tokens, each of one task, for one update."""
+        chunks: list[Chunk] = []
+        left = tokens
+        while left > 0:
+            name = min(self.shares, key=lambda n: self.streams[n].drawn / self.shares[n])
+            chunks.append(self.streams[name].take(min(left, at_once)))
+            left -= chunks[-1].tokens
+        return chunks

@@ -1,0 +1,176 @@
+"""What tests share: a tiny vocabulary, tiny models, and where larger data lies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unmask.batch import Example, Segment, Sequence
+from unmask.encoder import Encoder, EncoderConfig
+from unmask.inputs.text import TextInput
+from unmask.inputs.vocabulary import SPECIAL, wordpiece
+
+WORDS = [
+    "a",
+    "the",
+    "film",
+    "was",
+    "good",
+    "bad",
+    "great",
+    "dull",
+    "it",
+    "is",
+    "not",
+    "and",
+    "very",
+    "one",
+    "two",
+    "three",
+    "cat",
+    "dog",
+    "runs",
+    "sleeps",
+    "how",
+    "are",
+    "you",
+    "hello",
+    "world",
+    "what",
+    "time",
+    "who",
+    "where",
+    "when",
+    "why",
+    "red",
+    "green",
+    "blue",
+    "##s",
+    "##ing",
+    "##ed",
+]
+CONFIGS = {
+    "classic": {"num_segments": 2},
+    "modern": {
+        "num_segments": 0,
+        "position": "rotary",
+        "window": 2,
+        "global_every": 2,
+        "norm_epsilon": 1e-5,
+        "pre_norm": True,
+        "gated": True,
+        "bias": False,
+    },
+    "rms": {"position": "rotary", "norm": "rms", "pre_norm": True, "embedding_size": 8},
+}
+
+
+def pytest_configure() -> None:
+    """Small models gain nothing from many threads."""
+    torch.set_num_threads(2)
+
+
+@pytest.fixture
+def data() -> Path:
+    """The folder with larger data; tests that need it are skipped without it."""
+    folder = os.environ.get("UNMASK_DATA")
+    if not folder:
+        pytest.skip("needs larger data: set UNMASK_DATA to its folder")
+    return Path(folder)
+
+
+@pytest.fixture
+def text() -> TextInput:
+    """A WordPiece tokenizer of some fifty words."""
+    vocabulary = {word: i for i, word in enumerate([*SPECIAL, *WORDS])}
+    return TextInput(wordpiece(vocabulary, True, None), 32)
+
+
+@pytest.fixture(params=CONFIGS)
+def config(request: pytest.FixtureRequest) -> EncoderConfig:
+    """Each style of encoder in turn, tiny and without dropout."""
+    return tiny_config(request.param)
+
+
+@pytest.fixture
+def make_encoder() -> Callable[..., Encoder]:
+    """A function that makes a tiny encoder with random weights."""
+
+    def make(style: str = "classic", **changes: object) -> Encoder:
+        torch.manual_seed(0)
+        encoder = Encoder(tiny_config(style, **changes))
+        for p in encoder.parameters():
+            torch.nn.init.normal_(p, std=0.3)
+        return encoder.eval()
+
+    return make
+
+
+@pytest.fixture
+def make_example() -> Callable[..., Example]:
+    """A function that makes an example of random tokens."""
+
+    def make(length: int, seed: int, prefix: int | None = None) -> Example:
+        rng = np.random.default_rng(seed)
+        half = length // 2
+        segments = (
+            Segment(rng.integers(0, 60, half), 0),
+            Segment(rng.integers(0, 60, length - half), 1),
+        )
+        wanted = np.sort(rng.choice(length, max(1, length // 3), replace=False))
+        return Example((Sequence(segments, prefix),), (wanted,))
+
+    return make
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Path:
+    """A CSV of forty easy reviews with labels good and bad."""
+    path = tmp_path / "reviews.csv"
+    nouns = ["film", "cat", "dog", "world", "time"]
+    lines = ["text,label,lang"]
+    for i in range(40):
+        word, label = (("good", "pos"), ("bad", "neg"), ("great", "pos"), ("dull", "neg"))[i % 4]
+        extra = " ".join(WORDS[(i * 7 + k) % 20] for k in range(i % 5))
+        lines.append(f"the {nouns[i % 5]} was {word} {extra},{label},{'en' if i % 3 else 'xx'}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def tiny_recipe(reviews: Path) -> dict[str, object]:
+    """A recipe that trains a tiny encoder on the reviews in a second."""
+    return {
+        "encoder": {"shape": "tiny", "tokenizer": {"vocab_size": 120, "min_frequency": 1}},
+        "tasks": {
+            "mood": {
+                "kind": "classify",
+                "train": str(reviews),
+                "valid": 0.2,
+                "test": 0.2,
+                "tags": {"language": {"column": "lang"}},
+            },
+            "words": {"kind": "mlm", "train": str(reviews), "valid": 0.2},
+        },
+        "train": {"steps": 6, "batch_tokens": 120, "learning_rate": 1e-3},
+    }
+
+
+def tiny_config(style: str, **changes: object) -> EncoderConfig:
+    """A few layers of a few dimensions."""
+    shape: dict[str, object] = {
+        "vocab_size": 64,
+        "hidden_size": 16,
+        "num_layers": 3,
+        "num_heads": 2,
+        "intermediate_size": 24,
+        "max_positions": 64,
+        "dropout": 0.0,
+        "attention_dropout": 0.0,
+    }
+    return EncoderConfig(**(shape | CONFIGS[style] | changes))

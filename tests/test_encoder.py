@@ -1,0 +1,110 @@
+"""The encoder's own properties; parity with the reference is tested in `tests/interop`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from unmask.batch import Example, collate
+from unmask.encoder import Encoder, EncoderConfig, HeadConfig, LabelHead, MaskedHead, preset
+
+
+def test_every_style_gives_states_layers_and_attention(
+    config: EncoderConfig, make_example: Callable[..., Example]
+) -> None:
+    encoder = Encoder(config).eval()
+    batch = collate([make_example(9, 0), make_example(5, 1)], 16)
+    hidden = encoder.encode(encoder.embed(batch), batch, layers=True, attention=True)
+    assert hidden.last.shape == (1, 14, 16)
+    assert len(hidden.layers) == config.num_layers + 1
+    assert len(hidden.attention) == config.num_layers
+    for weights in hidden.attention:
+        assert weights.shape == (1, 2, 14, 14)
+        torch.testing.assert_close(weights.sum(-1), torch.ones(1, 2, 14))
+        across = weights[..., :9, 9:], weights[..., 9:, :9]
+        assert all(part.abs().max() == 0 for part in across)
+
+
+def test_bf16_stays_near_fp32_on_both_paths(
+    make_encoder: Callable[..., Encoder], make_example: Callable[..., Example]
+) -> None:
+    encoder = make_encoder("classic")
+    batch = collate([make_example(9, 0), make_example(5, 1)], 16)
+    exact = encoder(batch).last
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = encoder(batch).last
+        with torch.no_grad():
+            fused = encoder(batch).last
+    for rough in (plain, fused):
+        assert torch.cosine_similarity(rough.float(), exact, dim=-1).min() > 0.999
+
+
+def test_dropout_acts_in_training_only(
+    make_encoder: Callable[..., Encoder], make_example: Callable[..., Example]
+) -> None:
+    encoder = make_encoder("classic", dropout=0.5, attention_dropout=0.5)
+    batch = collate([make_example(9, 0)])
+    torch.testing.assert_close(encoder(batch).last, encoder(batch).last)
+    encoder.train()
+    assert not torch.equal(encoder(batch).last, encoder(batch).last)
+
+
+@pytest.mark.parametrize("shape", ["tiny", "mini", "small", "base"])
+def test_both_styles_of_a_preset_are_of_one_size(shape: str) -> None:
+    with torch.device("meta"):
+        sizes = [
+            sum(p.numel() for p in Encoder(preset(shape, style)).layers.parameters())
+            for style in ("classic", "modern")
+        ]
+    assert 0.95 < sizes[0] / sizes[1] < 1.08
+
+
+def test_bert_base_has_its_published_size() -> None:
+    with torch.device("meta"):
+        encoder = Encoder(preset("base", "classic"))
+    pooler = 768 * 768 + 768  # part of the published figure, and not of our trunk
+    assert sum(p.numel() for p in encoder.parameters()) + pooler == 109_482_240
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"hidden_size": 10, "num_heads": 3}, "multiple of num_heads"),
+        ({"global_every": 3}, "needs a window"),
+        ({"hidden_size": 6, "num_heads": 2, "position": "rotary"}, "even hidden_size"),
+        ({"dropout": 1.5}, "less than 1"),
+        ({"colour": "red"}, "Extra inputs"),
+    ],
+)
+def test_impossible_shapes_are_refused(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        EncoderConfig(**changes)  # type: ignore[arg-type]
+
+
+def test_the_masked_head_is_tied_and_runs_on_few_positions(
+    make_encoder: Callable[..., Encoder], make_example: Callable[..., Example]
+) -> None:
+    encoder = make_encoder("classic")
+    head = MaskedHead(encoder.config, encoder.embeddings.token)
+    batch = collate([make_example(9, 0), make_example(12, 1)], 32)
+    logits = head(batch.gather(encoder(batch).last))
+    assert logits.shape == (3 + 4, 64)
+    assert not any("token" in name or "embedding" in name for name in head.state_dict())
+    logits.sum().backward()
+    assert encoder.embeddings.token.weight.grad is not None
+
+
+def test_mean_pooling_is_the_mean_of_each_sequence(
+    make_encoder: Callable[..., Encoder], make_example: Callable[..., Example]
+) -> None:
+    encoder = make_encoder("modern")
+    head = LabelHead(encoder.config, HeadConfig(pooling="mean"), 3).eval()
+    batch = collate([make_example(9, 0), make_example(12, 1)], 32)
+    x = batch.gather(encoder(batch).last)
+    logits = head(x, batch.wanted_owner, batch.sequences)
+    for s in range(2):
+        expected = head.output(x[batch.wanted_owner == s].mean(0))
+        torch.testing.assert_close(logits[s], expected)

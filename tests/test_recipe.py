@@ -1,0 +1,124 @@
+"""Recipes: checked, explained, staged, and saved as they were run."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unmask.errors import UserError
+from unmask.recipe import json_schema, parse, read
+from unmask.tasks import OPTIONS
+
+MINIMAL: dict[str, Any] = {
+    "encoder": {"from": "somewhere"},
+    "tasks": {"mood": {"kind": "classify", "train": "a.csv"}},
+}
+
+
+def change(**places: Any) -> dict[str, Any]:
+    """The minimal recipe with some places set; `None` removes one."""
+    recipe = copy.deepcopy(MINIMAL)
+    for path, value in places.items():
+        *parents, last = path.split("__")
+        place = recipe
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+        if value is None:
+            del place[last]
+    return recipe
+
+
+def test_the_shortest_recipe_fills_in_the_rest_and_comes_back() -> None:
+    (run,) = parse(MINIMAL, OPTIONS).values()
+    assert run.train.budget == ("epochs", 3.0)
+    assert run.tasks["mood"].valid == 0.1
+    dumped = json.loads(json.dumps(run.dump()))
+    assert parse(dumped, OPTIONS)[""].dump() == dumped
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        (change(tasks__mood__lable="x"), r"`tasks.mood.lable` is unknown; did you mean `label`\?"),
+        (change(tasks__mood__kind="clasify"), "must name a kind of task: 'classify', 'mlm'"),
+        (change(tasks__mood__rate=0.3), "`tasks.mood.rate` is unknown"),
+        (change(tasks__mood__train={"pth": "a"}), "did you mean `path`"),
+        (change(tasks__mood__train=None), "`tasks.mood.train` is missing"),
+        (change(tasks__mood__valid=1.5), "between 0 and 1, not 1.5"),
+        (change(tasks__mood__input=["a", "b", "c"]), "1 column or 2"),
+        (change(tasks__mood__tags={"colour": "red"}), "'language', 'domain' or 'modality'"),
+        (change(tasks={}), "needs at least one"),
+        (change(tasks__a__kind="mlm"), "`tasks.a.train` is missing"),
+        (change(trian={"epochs": 1}), "did you mean `train`"),
+        (change(train={"epoch": 1}), "did you mean `epochs`"),
+        (change(train={"epochs": 1, "steps": 9}), "one budget at a time: epochs and steps"),
+        (change(train={"learning_rate": -1}), "`train.learning_rate`.*greater than 0"),
+        (change(encoder={"from": "a", "shape": "mini"}), "either `from`.*or `shape`"),
+        (change(encoder={}), "either `from`.*or `shape`"),
+        (change(encoder={"shape": "huge"}), "'tiny', 'mini', 'small' or 'base'"),
+        (change(stages={}), "give each stage a name"),
+        (change(stages={"a": {"train": {"epoch": 1}}}), "`stages.a.train.epoch` is unknown"),
+    ],
+)
+def test_mistakes_are_one_clear_line(recipe: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        parse(recipe, OPTIONS)
+    assert "\n" not in str(caught.value)
+
+
+def test_task_names_are_file_names() -> None:
+    recipe = copy.deepcopy(MINIMAL)
+    recipe["tasks"]["../x"] = recipe["tasks"]["mood"]
+    with pytest.raises(UserError, match="is no name"):
+        parse(recipe, OPTIONS)
+
+
+def test_changes_reach_any_key() -> None:
+    data = read(MINIMAL, ["train.seed=7", "tasks.mood.train=b.csv", "encoder={shape: mini}"])
+    assert data["train"]["seed"] == 7
+    assert data["encoder"] == {"shape": "mini"}
+    (run,) = parse(data, OPTIONS).values()
+    assert run.tasks["mood"].train.path == "b.csv"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [(["train.seed"], "write key=value"), (["encoder.from.path=1"], "holds no keys")],
+)
+def test_broken_changes(changes: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read(MINIMAL, changes)
+
+
+def test_unreadable_recipes(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no such recipe"):
+        read(tmp_path / "none.yaml")
+    bad = tmp_path / "bad.yaml"
+    for content in (b"a: [", b"\xff\xfe", b"- a\n- b\n"):
+        bad.write_bytes(content)
+        with pytest.raises(UserError, match="bad.yaml"):
+            read(bad)
+
+
+def test_stages_share_what_stands_outside_them() -> None:
+    data = {**MINIMAL, "train": {"seed": 3}, "stages": {"a": {}, "b": {"train": {"steps": 2}}}}
+    runs = parse(data, OPTIONS)
+    assert list(runs) == ["a", "b"]
+    assert runs["a"].train.seed == 3
+    assert runs["b"].train.budget == ("steps", 2)
+
+
+def test_the_schema_knows_every_kind() -> None:
+    text = json.dumps(json_schema(OPTIONS))
+    for word in ("classify", "mlm", "learning_rate", "label_smoothing", "stages"):
+        assert word in text
+
+
+@pytest.mark.parametrize("path", sorted(Path("recipes").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_recipe_in_the_house_is_one(path: Path) -> None:
+    assert parse(read(path), OPTIONS)

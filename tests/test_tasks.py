@@ -1,0 +1,191 @@
+"""The contract that every kind of task keeps, and what each kind promises of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from unmask.batch import collate
+from unmask.encoder import Encoder, HeadConfig
+from unmask.errors import UserError
+from unmask.inputs.text import TextInput
+from unmask.model import Model
+from unmask.recipe import TaskOptions
+from unmask.tasks import KINDS, Task, row_rng
+from unmask.tasks.classify import Classify, ClassifyOptions
+from unmask.tasks.mlm import Mlm, MlmOptions
+
+ROWS = [
+    {"text": "the film was good", "label": "pos"},
+    {"text": "the film was very bad and dull", "label": "neg"},
+    {"text": "great", "label": "pos"},
+    {"text": "", "label": "neg"},
+]
+
+
+def make(kind: str, text: TextInput, rows: list[dict[str, Any]] = ROWS, **options: Any) -> Task:  # type: ignore[type-arg]
+    """A task of a kind that has studied the rows."""
+    chosen: TaskOptions = KINDS[kind].Options(**options)
+    return KINDS[kind]("it", chosen, text, KINDS[kind].study("it", chosen, rows))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_contract(kind: str, text: TextInput, make_encoder: Callable[..., Encoder]) -> None:
+    """Examples are reproducible; losses add up; answers come one an example; scores are numbers."""
+    task, encoder = make(kind, text), make_encoder()
+    model = Model(encoder, text, {"it": task}, {"it": task.build(encoder)})
+    examples, rows = [], []
+    for i, row in enumerate(ROWS):
+        own = task.examples(row, row_rng(0, "it", 0, i))
+        again = task.examples(row, row_rng(0, "it", 0, i))
+        for a, b in zip(own, again, strict=True):
+            assert a.length == b.length
+            for key in a.truth:
+                np.testing.assert_array_equal(a.truth[key], b.truth[key])
+        examples += own
+        rows += [row] * len(own)
+    assert examples
+    whole = collate(examples, 64)
+    outputs = model(task, whole)
+    together = task.loss(outputs, whole)
+    assert together.shape == ()
+    parts = [collate([example]) for example in examples]
+    apart = sum(task.loss(model(task, part), part) for part in parts)
+    torch.testing.assert_close(together, apart, atol=1e-4, rtol=1e-5)
+    assert task.targets(whole) == sum(task.targets(part) for part in parts)
+    outputs = {name: tensor.detach() for name, tensor in outputs.items()}
+    answers = task.answers(outputs, whole, examples)
+    assert [a.tokens for a in answers] == [e.length for e in examples]
+    for answer, row in zip(answers, rows, strict=True):
+        assert answer.columns()["tokens"] == answer.tokens
+        assert np.isfinite(task.surprise(answer, row))
+        assert isinstance(task.truth(row), str)
+        single = collate(examples[:1])
+        target = task.explain_target(model(task, single), answers[0])
+        assert target.shape == ()
+        assert target.requires_grad
+    scores = task.score(answers, rows)
+    assert 0 <= scores[task.headline] <= 1
+    assert all(np.isfinite(value) for value in scores.values())
+    streamed = list(model.answers(task, iter(examples)))
+    assert [a.short for a in streamed] == [a.short for a in answers]
+
+
+@pytest.mark.parametrize("hide", ["mask", "bert"])
+def test_mlm_hides_what_it_says(text: TextInput, hide: str) -> None:
+    task = make("mlm", text, rate=0.3, hide=hide)
+    row = {"text": " ".join(["the", "film", "was", "good", "red"] * 4)}
+    fates: Counter[str] = Counter()
+    for i in range(400):
+        (example,) = task.examples(row, row_rng(0, "it", 0, i))
+        ids = example.sequences[0].segments[0].values
+        (wanted,), truth = example.wanted, example.truth["token"]
+        assert len(wanted) == 6  # 0.3 of 20, special tokens never
+        assert {0, len(ids) - 1}.isdisjoint(wanted.tolist())
+        original = text.encode(row["text"]).ids
+        np.testing.assert_array_equal(original[wanted], truth)
+        untouched = np.setdiff1d(np.arange(len(ids)), wanted)
+        np.testing.assert_array_equal(ids[untouched], original[untouched])
+        for now, was in zip(ids[wanted], truth, strict=True):
+            fate = "mask" if now == text.mask_id else "same" if now == was else "random"
+            fates[fate] += 1
+    share = {fate: count / fates.total() for fate, count in fates.items()}
+    if hide == "mask":
+        assert share == {"mask": 1.0}
+    else:
+        assert share["mask"] == pytest.approx(0.8, abs=0.04)
+        assert share["same"] == pytest.approx(0.1, abs=0.04)
+        assert share["random"] == pytest.approx(0.1, abs=0.04)
+
+
+def test_mlm_draws_anew_each_epoch_and_loses_nothing_of_long_texts(text: TextInput) -> None:
+    task = make("mlm", text, max_length=10)
+    row = {"text": "one two three red green blue cat dog " * 5}
+    first = task.examples(row, row_rng(0, "it", 0, 0))
+    second = task.examples(row, row_rng(0, "it", 1, 0))
+    assert any((a.wanted[0] != b.wanted[0]).any() for a, b in zip(first, second, strict=True))
+    assert sum(e.length - 2 for e in first) == 40
+    assert task.examples({"text": "  "}, row_rng(0, "it", 0, 0)) == []
+
+
+def test_fill_puts_its_best_guess_in_place(
+    text: TextInput, make_encoder: Callable[..., Encoder]
+) -> None:
+    encoder = make_encoder()
+    task = Mlm("words", MlmOptions(), text)
+    model = Model(encoder, text, {"words": task}, {"words": task.build(encoder)})
+    answer = model.fill("the [MASK] was [MASK]", top=3)
+    assert [len(guess.candidates) for guess in answer.guesses] == [3, 3]
+    for guess in answer.guesses:
+        probabilities = [p for _, p in guess.candidates]
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert guess.loss is None
+    with pytest.raises(UserError, match=r"no \[MASK\] to fill"):
+        model.fill("the film")
+    with pytest.raises(UserError, match="no masked-language head"):
+        Model(encoder, text).fill("the [MASK]")
+
+
+def test_several_labels(text: TextInput, make_encoder: Callable[..., Encoder]) -> None:
+    rows = [
+        {"text": "the cat", "label": ["a", "b"]},
+        {"text": "the dog", "label": []},
+        {"text": "red", "label": ["c"]},
+    ]
+    task = make("classify", text, rows, multi_label=True)
+    assert task.facts["labels"] == ["a", "b", "c"]
+    (example,) = task.examples(rows[0], row_rng(0, "it", 0, 0))
+    assert example.truth["label"].tolist() == [[1.0, 1.0, 0.0]]
+    encoder = make_encoder()
+    model = Model(encoder, text, {"it": task}, {"it": task.build(encoder)})
+    answers = model.predict("it", rows)
+    for answer in answers:
+        assert set(answer.labels) == {k for k, p in answer.probabilities.items() if p > 0.5}
+    assert set(task.score(answers, rows)) == {"f1_micro", "f1_macro", "exact_match"}
+    joined = make("classify", text, [{"label": "a|b"}], multi_label=True, separator="|")
+    assert joined.facts["labels"] == ["a", "b"]
+
+
+def test_pairs_are_told_apart_by_segment(text: TextInput) -> None:
+    rows = [{"a": "the cat", "b": "the dog", "label": str(i)} for i in range(2)]
+    task = make("classify", text, rows, input=["a", "b"])
+    (example,) = task.examples(rows[0], row_rng(0, "it", 0, 0))
+    (segment,) = example.sequences[0].segments
+    assert np.asarray(segment.kind).tolist() == [0, 0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"text": "x", "label": "odd"}, "label 'odd' was not among the 2 labels"),
+        ({"text": "x", "label": None}, "has no label in column 'label'"),
+        ({"text": "x", "label": " "}, "has no label"),
+        ({"text": None, "label": "pos"}, "column 'text' holds None and no text"),
+        ({"text": 7, "label": "pos"}, "column 'text' holds 7"),
+    ],
+)
+def test_rows_that_cannot_be_learnt_from(text: TextInput, row: dict[str, Any], said: str) -> None:
+    task = make("classify", text)
+    with pytest.raises(UserError, match=said):
+        task.examples(row, row_rng(0, "it", 0, 0))
+    if "label 'odd'" in said:
+        with pytest.raises(UserError, match="test row 1: task it: label 'odd'"):
+            task.check([row], "test")
+
+
+def test_one_label_is_no_choice(text: TextInput) -> None:
+    with pytest.raises(UserError, match=r"have 1 label\(s\)"):
+        make("classify", text, [{"text": "x", "label": "a"}])
+
+
+def test_classification_looks_only_where_its_head_does(text: TextInput) -> None:
+    for pooling, wanted in (("cls", 1), ("mean", 6)):
+        options = ClassifyOptions(head=HeadConfig(pooling=pooling))  # type: ignore[arg-type]
+        task = Classify("it", options, text, {"labels": ["neg", "pos"]})
+        (example,) = task.examples(ROWS[0], row_rng(0, "it", 0, 0))
+        assert len(example.wanted[0]) == wanted

@@ -1,0 +1,93 @@
+"""Text in: offsets that point back, cuts that are counted, windows that lose nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from unmask.errors import UserError
+from unmask.inputs.text import TextInput
+
+sentence = st.lists(
+    st.sampled_from(["the", "cat", "dogs", "runs,", "good", "bad!", "zzz"]), max_size=30
+)
+shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+@shared
+@given(words=sentence)
+def test_offsets_point_back_to_the_characters(text: TextInput, words: list[str]) -> None:
+    given_text = " ".join(words)
+    encoded = text.encode(given_text, max_length=32)
+    for token, special, (begin, end) in zip(
+        encoded.tokens, encoded.special, encoded.offsets, strict=True
+    ):
+        if token == "[UNK]":
+            assert not special
+        elif not special:
+            assert given_text[begin:end] == token.removeprefix("##")
+        else:
+            assert begin == end
+
+
+@shared
+@given(first=sentence, second=st.none() | sentence, limit=st.integers(5, 32))
+def test_every_cut_is_counted_and_special_tokens_stay(
+    text: TextInput, first: list[str], second: list[str] | None, limit: int
+) -> None:
+    a, b = " ".join(first), None if second is None else " ".join(second)
+    whole = text.tokenizer.encode(a, b)
+    encoded = text.encode(a, b, limit)
+    assert len(encoded.ids) == min(len(whole), limit)
+    assert encoded.dropped == len(whole) - len(encoded.ids)
+    assert encoded.tokens[0] == "[CLS]"
+    assert encoded.tokens[-1] == "[SEP]"
+    assert encoded.tokens.count("[SEP]") == (1 if b is None else 2)
+    if b is None:
+        assert encoded.tokens[1:-1] == whole.tokens[1:-1][: limit - 2]
+    elif encoded.dropped:  # the longer text is cut first
+        kept = [(encoded.kinds == kind).sum() - (2, 1)[kind] for kind in (0, 1)]
+        full = [whole.type_ids.count(kind) - (2, 1)[kind] for kind in (0, 1)]
+        for mine, other in ((0, 1), (1, 0)):
+            if kept[mine] < full[mine]:
+                assert kept[mine] + 1 >= kept[other]
+    assert encoded.sequence().dropped == encoded.dropped
+
+
+@shared
+@given(words=sentence, limit=st.integers(3, 12))
+def test_windows_lose_nothing(text: TextInput, words: list[str], limit: int) -> None:
+    whole = text.tokenizer.encode(" ".join(words), add_special_tokens=False).ids
+    windows = list(text.windows(" ".join(words), limit))
+    assert all(len(w.ids) <= limit and w.dropped == 0 for w in windows)
+    assert [int(i) for w in windows for i in w.ids[1:-1]] == whole
+
+
+def test_a_files_own_truncation_and_padding_are_off(text: TextInput, tmp_path: Path) -> None:
+    text.tokenizer.enable_truncation(4)
+    text.tokenizer.enable_padding(length=16)
+    text.save(tmp_path / "tokenizer.json")
+    again = TextInput.read(tmp_path / "tokenizer.json")
+    assert len(again.encode("the cat runs the dog").tokens) == 7
+
+
+def test_no_room_for_text(text: TextInput) -> None:
+    with pytest.raises(UserError, match="leaves no room for text"):
+        text.encode("the cat", max_length=2)
+
+
+def test_a_broken_tokenizer_file(tmp_path: Path) -> None:
+    bad = tmp_path / "tokenizer.json"
+    bad.write_text("{}")
+    with pytest.raises(UserError, match=r"tokenizer\.json is not a tokenizer"):
+        TextInput.read(bad)
+
+
+def test_special_tokens_have_roles(text: TextInput) -> None:
+    roles = ("pad", "unknown", "begin", "end", "mask")
+    assert [text.special_id(role) for role in roles] == [0, 1, 2, 3, 4]
+    assert text.special_ids.tolist() == [0, 1, 2, 3, 4]
+    assert text.mask_token == "[MASK]"

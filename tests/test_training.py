@@ -1,0 +1,287 @@
+"""The loop: what it draws, how it divides, when it evaluates, and what it leaves."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import unmask
+from unmask import bundle
+from unmask.encoder import Encoder, HeadConfig
+from unmask.errors import UserError
+from unmask.inputs.text import TextInput
+from unmask.model import Model
+from unmask.recipe import Mixture, TrainOptions
+from unmask.tasks.classify import Classify, ClassifyOptions
+from unmask.tasks.mlm import Mlm, MlmOptions
+from unmask.training.loop import Meter
+from unmask.training.optimiser import make_optimiser, rate_at
+from unmask.training.rehearse import rehearse
+from unmask.training.stream import Chunk, MixedStream, Stream
+from unmask.training.update import accumulate
+
+ROWS = [{"text": f"the {w} was {'good' if i % 2 else 'bad'}", "label": str(i % 2)}
+        for i, w in enumerate(["cat", "dog", "film", "red", "blue", "world", "time"])]  # fmt: skip
+
+
+@pytest.fixture
+def model(text: TextInput, make_encoder: Callable[..., Encoder]) -> Model:
+    encoder = make_encoder()
+    tasks = {
+        "mood": Classify(
+            "mood",
+            ClassifyOptions(weight=2.0, head=HeadConfig(dropout=0)),
+            text,
+            {"labels": ["0", "1"]},
+        ),
+        "words": Mlm("words", MlmOptions(), text),
+    }
+    heads = {name: task.build(encoder) for name, task in tasks.items()}
+    return Model(encoder, text, tasks, heads)
+
+
+def test_a_stream_shows_every_row_once_an_epoch_in_a_new_order(model: Model) -> None:
+    stream = Stream(model.tasks["mood"], ROWS, seed=1)
+    seen = [stream.take(1).examples[0] for _ in range(14)]
+    tokens = [tuple(e.sequences[0].segments[0].values) for e in seen]
+    assert Counter(tokens[:7]) == Counter(tokens[7:])
+    assert tokens[:7] != tokens[7:]
+    again = Stream(model.tasks["mood"], ROWS, seed=1)
+    longer = again.take(10_000).examples  # other chunks, the same order
+    assert [tuple(e.sequences[0].segments[0].values) for e in longer[:14]] == tokens
+
+
+def test_rows_without_anything_to_learn_are_said(model: Model) -> None:
+    with pytest.raises(UserError, match="none of its 2 training rows"):
+        Stream(model.tasks["words"], [{"text": ""}, {"text": " "}], 0).take(5)
+
+
+@given(
+    counts=st.dictionaries(st.sampled_from("abcd"), st.integers(1, 1000), min_size=1),
+    temperature=st.floats(0.5, 50),
+)
+def test_shares_add_up_and_temperature_levels_them(
+    counts: dict[str, int], temperature: float
+) -> None:
+    mixtures = {
+        "proportional": Mixture(sampling="proportional"),
+        "temperature": Mixture(sampling="temperature", temperature=temperature),
+        "uniform": Mixture(sampling="uniform"),
+    }
+    shares = {name: mixture.shares(counts) for name, mixture in mixtures.items()}
+    for share in shares.values():
+        assert sum(share.values()) == pytest.approx(1)
+    total = sum(counts.values())
+    for task, count in counts.items():
+        assert shares["proportional"][task] == pytest.approx(count / total)
+        assert shares["uniform"][task] == pytest.approx(1 / len(counts))
+    if temperature == 1:
+        assert shares["temperature"] == pytest.approx(shares["proportional"])
+
+
+def test_the_mixture_keeps_its_shares_at_every_moment(model: Model) -> None:
+    streams = {n: Stream(model.tasks[n], ROWS, 0) for n in model.tasks}
+    mixed = MixedStream(streams, {"mood": 0.25, "words": 0.75})
+    for _ in range(60):
+        mixed.take(8, 8)
+        if mixed.drawn > 20:
+            assert streams["mood"].drawn / mixed.drawn == pytest.approx(0.25, abs=0.08)
+    assert streams["mood"].drawn / mixed.drawn == pytest.approx(0.25, abs=0.02)
+
+
+def gradients(model: Model, chunks: list[Chunk]) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    accumulate(model, chunks, seed=0, step=0)
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def test_accumulation_is_one_big_batch(model: Model) -> None:
+    """However an update is cut into chunks, uneven ones too, its gradient is the same."""
+    mood = Stream(model.tasks["mood"], ROWS, 0).take(60)
+    words = Stream(model.tasks["words"], ROWS, 0).take(90)
+    whole = gradients(model, [mood, words])
+
+    def cut(chunk: Chunk, *places: int) -> list[Chunk]:
+        ends = [0, *places, len(chunk.examples)]
+        return [
+            Chunk(chunk.task, chunk.examples[a:b], b - a)
+            for a, b in zip(ends, ends[1:], strict=False)
+        ]
+
+    parts = gradients(model, [*cut(words, 1, 5), *cut(mood, 3)])
+    assert whole.keys() == parts.keys()
+    for name, gradient in whole.items():
+        torch.testing.assert_close(parts[name], gradient, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+def test_the_rate_warms_up_and_decays(schedule: Any) -> None:
+    options = TrainOptions(warmup=0.2, schedule=schedule)
+    rates = [rate_at(x, options) for x in np.linspace(0, 1, 101)]
+    assert rates[0] == 0
+    assert rates[10] == pytest.approx(0.5)
+    assert max(rates) == pytest.approx(1)
+    assert rates[-1] == pytest.approx(1 if schedule == "constant" else 0, abs=1e-9)
+    assert all(a >= b - 1e-9 for a, b in zip(rates[20:], rates[21:], strict=False))
+
+
+def test_vectors_do_not_decay_and_heads_learn_faster(model: Model) -> None:
+    options = TrainOptions(learning_rate=1e-3, weight_decay=0.1)
+    groups = make_optimiser(model, options).param_groups
+    assert sum(len(g["params"]) for g in groups) == len(list(model.parameters()))
+    for group in groups:
+        assert group["weight_decay"] == (0.1 if group["params"][0].ndim >= 2 else 0)
+        trunk = any(group["params"][0] is p for p in model.encoder.parameters())
+        assert group["peak"] == pytest.approx(1e-3 if trunk else 1e-2)
+
+
+@pytest.mark.parametrize(
+    ("options", "used", "share"),
+    [
+        ({"steps": 10}, {"steps": 5}, 0.5),
+        ({"tokens": 100}, {"tokens": 150}, 1.0),
+        ({"minutes": 2}, {"seconds": 30}, 0.25),
+        ({"epochs": 4}, {"rows": 100}, 0.5),
+    ],
+)
+def test_budgets(options: dict[str, Any], used: dict[str, Any], share: float) -> None:
+    assert Meter(TrainOptions(**options), epoch_rows=50, **used).share == share
+
+
+def test_a_run_learns_and_leaves_what_it_says(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe = copy.deepcopy(tiny_recipe)
+    recipe["train"] |= {"steps": 60, "learning_rate": 3e-3, "seed": 1}
+    trained = unmask.train(recipe, tmp_path / "run")
+    folder = trained.folder
+    lines = [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
+    steps = [x for x in lines if "loss" in x]
+    assert [x["step"] for x in steps] == list(range(1, 61))
+    assert {name for x in steps for name in x["loss"]} == {"mood", "words"}
+    assert len([x for x in lines if "valid" in x]) == 5
+    records = json.loads((folder / "scores.json").read_text())
+    assert {(s["task"], s["split"]) for s in records} == {
+        ("mood", "valid"),
+        ("mood", "test"),
+        ("words", "valid"),
+    }
+    assert {s["language"] for s in records if s["task"] == "mood"} == {None, "en", "xx"}
+    accuracy = next(s["value"] for s in records if s["split"] == "test")
+    assert accuracy >= 0.75
+    bundle.verify(trained.bundle)
+    assert "accuracy" in (trained.bundle / "README.md").read_text()
+    assert unmask.load(trained.bundle).predict("mood", ["the film was great"])[0].short == "pos"
+    for name in ("last", "best"):
+        bundle.verify(folder / "checkpoints" / name)
+    # the resolved recipe trains the same model again, bit for bit
+    again = unmask.train(folder / "recipe.yaml", tmp_path / "again")
+    for name, weight in trained.model.state_dict().items():
+        assert torch.equal(weight, again.model.state_dict()[name])
+
+
+def test_stages_hand_the_encoder_on(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    tasks = tiny_recipe.pop("tasks")
+    assert isinstance(tasks, dict)
+    tiny_recipe["stages"] = {
+        "pretrain": {"tasks": {"words": tasks["words"]}},
+        "learn": {"tasks": tasks},
+    }
+    trained = unmask.train(tiny_recipe, tmp_path / "run")
+    first = unmask.load(tmp_path / "run" / "stages" / "pretrain" / "bundle")
+    assert first.text.tokenizer.get_vocab() == trained.model.text.tokenizer.get_vocab()
+    assert set(trained.model.tasks) == {"mood", "words"}
+    recipe = (tmp_path / "run" / "recipe.yaml").read_text()
+    assert "stages/pretrain/bundle" in recipe
+
+
+def test_a_task_goes_on_from_the_head_it_had(
+    tiny_recipe: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = unmask.train(tiny_recipe, tmp_path / "run")
+    recipe = {**tiny_recipe, "encoder": {"from": str(start.bundle), "dropout": 0.0}}
+    recipe["train"] = {"steps": 1, "learning_rate": 1e-12}
+    caplog.set_level("INFO", "unmask")
+    after = unmask.train(recipe, tmp_path / "next")
+    assert "goes on from the head 'mood'" in caplog.text
+    for name, weight in start.model.state_dict().items():
+        torch.testing.assert_close(weight, after.model.state_dict()[name])
+    assert after.model.encoder.config.dropout == 0.0
+
+
+def test_without_validation_rows_the_last_state_is_kept(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    for task in tiny_recipe["tasks"].values():
+        task["valid"] = None
+    trained = unmask.train(tiny_recipe, tmp_path / "run")
+    assert not (trained.folder / "checkpoints" / "best").exists()
+    last = unmask.load(trained.folder / "checkpoints" / "last")
+    for name, weight in last.state_dict().items():
+        assert torch.equal(weight, trained.model.state_dict()[name])
+
+
+def test_a_rehearsal_shows_the_data_and_writes_nothing(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    tiny_recipe["tasks"]["mood"]["max_length"] = 8
+    found = rehearse(tiny_recipe)
+    mood = found["tasks"]["mood"]
+    assert len(mood["examples"]) == 3
+    assert mood["examples"][0]["tokens"][0] == "[CLS]"
+    assert 0 < mood["cut"]["rows"] < 1
+    assert 0 < mood["cut"]["tokens"] < mood["cut"]["rows"]
+    assert found["cost"]["updates"] == 6
+    assert found["cost"]["tokens_per_second"] > 0
+    assert found["cost"]["peak_memory_mb"] > 50
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_nan_stops_the_run_and_is_named(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        Mlm, "loss", lambda self, outputs, batch: outputs["logits"].sum() * math.nan
+    )
+    with pytest.raises(UserError, match="task words: the loss is nan at step"):
+        unmask.train(tiny_recipe, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["tasks.mood.label=lable"], "has no column 'lable'.*did you mean 'label'"),
+        (["tasks.mood.max_length=9000"], "max_length 9000 is over the encoder's 512"),
+        (["tasks.mood.train=nowhere.csv"], "nowhere.csv"),
+        (["encoder={from: ./nowhere}"], "no folder ./nowhere"),
+        (["encoder.tokenizer=nowhere"], "nowhere"),
+    ],
+)
+def test_mistakes_are_found_before_the_first_step(
+    tiny_recipe: dict[str, Any], tmp_path: Path, changes: list[str], said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        unmask.train(tiny_recipe, tmp_path / "run", changes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_old_run_goes_only_when_told_to(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    unmask.train(tiny_recipe, tmp_path / "run")
+    with pytest.raises(UserError, match="holds a run: choose another folder.*--overwrite"):
+        unmask.train(tiny_recipe, tmp_path / "run")
+    unmask.train(tiny_recipe, tmp_path / "run", overwrite=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("years")
+    with pytest.raises(UserError, match="is no run folder"):
+        unmask.train(tiny_recipe, tmp_path / "other", overwrite=True)
