@@ -88,7 +88,7 @@ def main() -> None:
             "versions": {"transformers": transformers.__version__, "torch": torch.__version__},
         }
         if options.steps < 0:
-            logits = trainer.predict(encoded["test"]).predictions
+            logits = np.asarray(trainer.predict(encoded["test"]).predictions)
             right = logits.argmax(-1) == np.array(encoded["test"]["labels"])
             result["right"] = [int(x) for x in right]
             result["accuracy"] = float(right.mean())

@@ -101,7 +101,7 @@ def test_unreadable_recipes(tmp_path: Path) -> None:
     bad = tmp_path / "bad.yaml"
     for content in (b"a: [", b"\xff\xfe", b"- a\n- b\n"):
         bad.write_bytes(content)
-        with pytest.raises(UserError, match="bad.yaml"):
+        with pytest.raises(UserError, match=r"bad\.yaml"):
             read(bad)
 
 

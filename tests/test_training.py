@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import math
 from collections import Counter
@@ -114,10 +115,7 @@ def test_accumulation_is_one_big_batch(model: Model) -> None:
 
     def cut(chunk: Chunk, *places: int) -> list[Chunk]:
         ends = [0, *places, len(chunk.examples)]
-        return [
-            Chunk(chunk.task, chunk.examples[a:b], b - a)
-            for a, b in zip(ends, ends[1:], strict=False)
-        ]
+        return [Chunk(chunk.task, chunk.examples[a:b], b - a) for a, b in itertools.pairwise(ends)]
 
     parts = gradients(model, [*cut(words, 1, 5), *cut(mood, 3)])
     assert whole.keys() == parts.keys()
@@ -133,7 +131,7 @@ def test_the_rate_warms_up_and_decays(schedule: Any) -> None:
     assert rates[10] == pytest.approx(0.5)
     assert max(rates) == pytest.approx(1)
     assert rates[-1] == pytest.approx(1 if schedule == "constant" else 0, abs=1e-9)
-    assert all(a >= b - 1e-9 for a, b in zip(rates[20:], rates[21:], strict=False))
+    assert all(a >= b - 1e-9 for a, b in itertools.pairwise(rates))
 
 
 def test_vectors_do_not_decay_and_heads_learn_faster(model: Model) -> None:
@@ -278,7 +276,7 @@ def test_mistakes_are_found_before_the_first_step(
 
 def test_an_old_run_goes_only_when_told_to(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     unmask.train(tiny_recipe, tmp_path / "run")
-    with pytest.raises(UserError, match="holds a run: choose another folder.*--overwrite"):
+    with pytest.raises(UserError, match=r"holds a run: choose another folder.*--overwrite"):
         unmask.train(tiny_recipe, tmp_path / "run")
     unmask.train(tiny_recipe, tmp_path / "run", overwrite=True)
     (tmp_path / "other").mkdir()

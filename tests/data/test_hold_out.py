@@ -30,7 +30,8 @@ def test_two_full_sides_whatever_the_order(
     given_texts: list[str], share: float, seed: int, random: object
 ) -> None:
     rest, held = hold_out(rows_of(given_texts), share, ["text"], seed)
-    assert len(rest) and len(held)
+    assert len(rest)
+    assert len(held)
     assert sorted(texts(rest) + texts(held)) == sorted(given_texts)
     assert not set(texts(rest)) & set(texts(held))
     shuffled = list(given_texts)

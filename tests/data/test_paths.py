@@ -69,7 +69,7 @@ def test_variables_are_plain_text(tree: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_unset_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOWHERE", raising=False)
-    with pytest.raises(UserError, match="needs the environment variable NOWHERE.*export NOWHERE="):
+    with pytest.raises(UserError, match=r"needs the environment variable NOWHERE.*export NOWHERE="):
         find("${NOWHERE}/a.txt")
 
 

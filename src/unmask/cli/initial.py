@@ -57,7 +57,7 @@ def initial_recipe(
     said = (
         f"{len(rows)} rows; classify {' and '.join(texts)} into the {count} values of {label}"
         if label
-        else f"{len(rows)} rows; no column looks like a label: masked-language training on {texts[0]}"
+        else f"{len(rows)} rows; no column looks like a label: `mlm` on {texts[0]}"
     )
     return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), said
 

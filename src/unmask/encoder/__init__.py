@@ -1,4 +1,7 @@
-"""The encoder, from its bricks: read `embeddings`, `attention`, `feed_forward`, `layer`, `encoder`."""
+"""The encoder, from its bricks.
+
+Read `embeddings`, `attention`, `feed_forward`, `layer`, `encoder`, then `heads`.
+"""
 
 from unmask.encoder.config import EncoderConfig, preset
 from unmask.encoder.encoder import Encoder, Hidden

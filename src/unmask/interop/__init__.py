@@ -1,6 +1,7 @@
 """Other libraries' formats: Hugging Face and sentence-transformers folders, read and written."""
 
 from unmask.interop.checkpoint import Checkpoint
+from unmask.interop.families import usual_head
 from unmask.interop.read import read_checkpoint
 from unmask.interop.source import resolve
 from unmask.interop.write import write_checkpoint, write_sentence_transformers
@@ -9,6 +10,7 @@ __all__ = [
     "Checkpoint",
     "read_checkpoint",
     "resolve",
+    "usual_head",
     "write_checkpoint",
     "write_sentence_transformers",
 ]

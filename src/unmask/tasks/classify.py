@@ -28,7 +28,9 @@ class ClassifyOptions(TaskOptions):
     multi_label: bool = False
     separator: str | None = Field(None, description="between the labels of one cell, as in a CSV")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of truth given to all")
-    head: HeadConfig = HeadConfig(pooling="mean")
+    head: HeadConfig | None = Field(
+        None, description="how logits are made (as the encoder's family makes them unless said)"
+    )
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,11 @@ class Classify(Task[ClassifyOptions, LabelAnswer]):
         """The labels, in the order of the logits."""
         return list(self.facts["labels"])
 
+    @property
+    def head(self) -> HeadConfig:
+        """How this task's logits are made."""
+        return self.options.head or HeadConfig()
+
     def check(self, rows: Iterable[Row], split: str) -> None:
         """Refuse labels that the training rows lack."""
         for number, row in enumerate(rows, 1):
@@ -95,7 +102,7 @@ class Classify(Task[ClassifyOptions, LabelAnswer]):
 
     def examples(self, row: Row, rng: np.random.Generator, truth: bool = True) -> list[Example]:
         encoded = self.encode(row)
-        cls = self.options.head.pooling == "cls"
+        cls = self.head.pooling == "cls"
         wanted = np.zeros(1, dtype=np.int64) if cls else np.arange(len(encoded.ids))
         targets: dict[str, np.ndarray] = {}
         if truth:
@@ -109,7 +116,7 @@ class Classify(Task[ClassifyOptions, LabelAnswer]):
         return [Example((encoded.sequence(),), (wanted,), targets)]
 
     def build(self, encoder: Encoder) -> nn.Module:
-        return LabelHead(encoder.config, self.options.head, len(self.labels))
+        return LabelHead(encoder.config, self.head, len(self.labels))
 
     def outputs(self, head: nn.Module, hidden: Hidden, batch: Batch) -> Outputs:
         x = batch.gather(hidden.last)  # (N, D)

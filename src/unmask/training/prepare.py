@@ -16,6 +16,7 @@ from unmask.encoder import Encoder, EncoderConfig, preset
 from unmask.errors import UserError
 from unmask.inputs.text import TextInput
 from unmask.inputs.vocabulary import learn
+from unmask.interop import usual_head
 from unmask.loading import load
 from unmask.model import Model
 from unmask.recipe import NewTokenizer, Run, TaskOptions
@@ -110,6 +111,9 @@ def _task(
             f"task {name}: max_length {options.max_length} is over the encoder's "
             f"{start.text.max_length} positions"
         )
+    if getattr(options, "head", ...) is None:  # the kind has a head to choose
+        head = usual_head(options.kind, start.encoder.config)
+        options = options.model_copy(update={"head": head})
     return KINDS[options.kind](name, options, start.text, facts)
 
 

@@ -1,5 +1,6 @@
 """The families of checkpoints that can be read and written: one file and one line for each."""
 
+from unmask.encoder import EncoderConfig, HeadConfig
 from unmask.interop.families import bert, distilbert, electra, modernbert, roberta, xlm_roberta
 from unmask.interop.family import Family
 
@@ -12,3 +13,11 @@ FAMILIES: dict[str, Family] = {
     "distilbert": distilbert.FAMILY,
     "electra": electra.FAMILY,
 }
+
+
+def usual_head(kind: str, config: EncoderConfig) -> HeadConfig:
+    """The head that a kind of task has in the first family this shape fits: it can be exported."""
+    for family in FAMILIES.values():
+        if kind in family.heads and not family.misfits(config):
+            return family.read_head(kind, family.write_config(config))
+    return HeadConfig()
