@@ -7,7 +7,7 @@ from pathlib import Path
 from unmask.errors import UserError
 from unmask.interop import Checkpoint, write_checkpoint, write_sentence_transformers
 from unmask.model import Model
-from unmask.tasks.classify import ClassifyOptions
+from unmask.tasks.classify import Classify
 
 
 def save_as(model: Model, path: str | Path, format: str, task: str | None = None) -> None:
@@ -27,15 +27,17 @@ def save_as(model: Model, path: str | Path, format: str, task: str | None = None
 
 def to_checkpoint(model: Model, name: str | None) -> Checkpoint:
     """The encoder, with the head of one task."""
-    task = model.task(name) if name else None
-    classify = task.options if task and isinstance(task.options, ClassifyOptions) else None
-    return Checkpoint(
+    found = Checkpoint(
         config=model.encoder.config,
         encoder=model.encoder,
         text=model.text,
-        heads={task.kind: model.heads[task.name]} if task else {},
-        labels=tuple(task.facts["labels"]) if task and classify else (),
-        multi_label=bool(classify and classify.multi_label),
-        head_configs={"classify": classify.head} if classify else {},
         pooling=model.pooling,
     )
+    if name is not None:
+        task = model.task(name)
+        found.heads = {task.kind: model.heads[name]}
+        if isinstance(task, Classify):
+            found.labels = tuple(task.labels)
+            found.multi_label = task.options.multi_label
+            found.head_configs = {task.kind: task.head}
+    return found
