@@ -17,7 +17,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/python -m examples.demo
+	$(BIN)/python examples/demo.py
 
 test: setup
 	$(BIN)/python -m pytest

@@ -56,6 +56,8 @@ def test_from_a_csv_to_predictions(reviews: Path, tmp_path: Path, command: Comma
     assert "40 rows; classify text into the 2 values of label" in said
     recipe = yaml.safe_load((tmp_path / "recipe.yaml").read_text())
     assert recipe["tasks"]["label"]["input"] == "text"
+    schema = json.loads((tmp_path / "recipe.schema.json").read_text())
+    assert "ClassifyOptions" in schema["$defs"]
     dry = command("train", "recipe.yaml", "--dry-run").stdout
     assert "[CLS]" in dry
     assert "cost: about" in dry

@@ -78,6 +78,13 @@ def test_task_names_are_file_names() -> None:
         parse(recipe, OPTIONS)
 
 
+def test_a_new_budget_takes_the_place_of_the_old() -> None:
+    assert read({"train": {"epochs": 3, "seed": 1}}, ["train.steps=5"])["train"] == {
+        "seed": 1,
+        "steps": 5,
+    }
+
+
 def test_changes_reach_any_key() -> None:
     data = read(MINIMAL, ["train.seed=7", "tasks.mood.train=b.csv", "encoder={shape: mini}"])
     assert data["train"]["seed"] == 7

@@ -137,6 +137,9 @@ class Mixture(Strict):
         return {task: value / sum(raw.values()) for task, value in raw.items()}
 
 
+BUDGETS = ("epochs", "steps", "tokens", "minutes")
+
+
 class TrainOptions(Strict):
     """The loop: how long, how fast, how exact."""
 
@@ -163,7 +166,7 @@ class TrainOptions(Strict):
 
     @model_validator(mode="after")
     def _one_budget(self) -> TrainOptions:
-        given = [k for k in ("epochs", "steps", "tokens", "minutes") if getattr(self, k)]
+        given = [k for k in BUDGETS if getattr(self, k)]
         if len(given) > 1:
             raise ValueError(f"one budget at a time: {' and '.join(given)} are both set")
         return self
@@ -250,6 +253,9 @@ def read(source: Path | Mapping[str, Any], changes: Iterable[str] = ()) -> dict[
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
                 raise UserError(f"{change!r}: {parent} holds no keys in {where}")
+        if last in BUDGETS:  # a new budget takes the place of the old one
+            for unit in BUDGETS:
+                place.pop(unit, None)
         place[last] = yaml.safe_load(value)
     return data
 

@@ -17,18 +17,22 @@ def init(
     text: Annotated[list[str] | None, typer.Option(help="Input column; twice for a pair.")] = None,
     label: Annotated[str | None, typer.Option(help="Label column.")] = None,
 ) -> None:
-    """Look at the columns of DATA and write a recipe for it.
+    """Look at the columns of DATA and write a recipe for it, with a schema for editors.
 
     Example: unmask init reviews.csv
     """
     from unmask.cli.initial import initial_recipe
     from unmask.errors import UserError
-    from unmask.files import write_text
+    from unmask.files import write_json, write_text
+    from unmask.recipe import json_schema
+    from unmask.tasks import OPTIONS
 
     if out.exists():
         raise UserError(f"{out} exists: choose another name with --out, or remove it")
     recipe, said = initial_recipe(data, encoder, tuple(text or ()), label)
-    write_text(out, recipe)
+    schema = out.with_name("recipe.schema.json")
+    write_json(schema, json_schema(OPTIONS))
+    write_text(out, f"# yaml-language-server: $schema={schema.name}\n{recipe}")
     typer.echo(f"{said}\nwrote {out}; next: unmask train {out} --dry-run")
 
 

@@ -20,7 +20,9 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    if title:
+        print(title)
+    table = Table(box=None, pad_edge=False)
     body = [[f"{x:.4f}" if isinstance(x, float) else str(x) for x in row] for row in rows]
     for i, name in enumerate(columns):
         numbers = bool(body) and all(_is_number(row[i]) for row in body)
