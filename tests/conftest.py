@@ -88,7 +88,7 @@ def data() -> Path:
 def text() -> TextInput:
     """A WordPiece tokenizer of some fifty words."""
     vocabulary = {word: i for i, word in enumerate([*SPECIAL, *WORDS])}
-    return TextInput(wordpiece(vocabulary, True, None), 32)
+    return TextInput(wordpiece(vocabulary, lowercase=True), 32)
 
 
 @pytest.fixture(params=CONFIGS)

@@ -20,11 +20,22 @@ from unmask.recipe import NewTokenizer
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def wordpiece(vocabulary: dict[str, int], lowercase: bool, strip_accents: bool | None) -> Tokenizer:
-    """BERT's tokenizer around a vocabulary that has its five special tokens."""
+def wordpiece(
+    vocabulary: dict[str, int],
+    lowercase: bool,
+    strip_accents: bool | None = None,
+    chinese_characters: bool = True,
+) -> Tokenizer:
+    """BERT's tokenizer around a vocabulary with at least [UNK], [CLS] and [SEP].
+
+    Accents go with capitals unless `strip_accents` says otherwise; each Chinese character is a
+    word of its own unless `chinese_characters` is False.
+    """
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(
-        lowercase=lowercase, strip_accents=strip_accents
+        lowercase=lowercase,
+        strip_accents=strip_accents,
+        handle_chinese_chars=chinese_characters,
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
@@ -48,13 +59,13 @@ def learn(texts: Callable[[], Iterable[str]], options: NewTokenizer) -> Tokenize
     if not alphabet:
         raise UserError("the training texts hold no words to learn a vocabulary from")
     vocabulary = _train(texts(), [*SPECIAL, *alphabet], options.vocab_size, options)
-    return wordpiece(vocabulary, options.lowercase, None)
+    return wordpiece(vocabulary, options.lowercase)
 
 
 def _train(
     texts: Iterable[str], known: list[str], size: int, options: NewTokenizer
 ) -> dict[str, int]:
-    tokenizer = wordpiece({token: i for i, token in enumerate(SPECIAL)}, options.lowercase, None)
+    tokenizer = wordpiece({token: i for i, token in enumerate(SPECIAL)}, options.lowercase)
     trainer = trainers.WordPieceTrainer(
         vocab_size=size,
         min_frequency=options.min_frequency,

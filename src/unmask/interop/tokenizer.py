@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, normalizers
 
 from unmask.encoder import EncoderConfig
 from unmask.errors import UserError
 from unmask.files import write_json
 from unmask.inputs.text import TextInput
+from unmask.inputs.vocabulary import wordpiece
 from unmask.interop.folder import Folder
 
 _SETTINGS = "tokenizer_config.json"
@@ -116,17 +117,9 @@ def _word_pieces(path: Path, settings: _Settings) -> Tokenizer:
     needed = ("[UNK]", "[CLS]", "[SEP]")
     if any(token not in vocab for token in needed):
         raise UserError(f"{path} lacks one of {needed}: it is not a list of BERT's word pieces")
-    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(
-        clean_text=True,
-        **{ours: getattr(settings, theirs) for theirs, ours in _NORMALISER.items()},
+    return wordpiece(
+        vocab,
+        lowercase=settings.do_lower_case,
+        strip_accents=settings.strip_accents,
+        chinese_characters=settings.tokenize_chinese_chars,
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece(prefix="##")
-    tokenizer.add_special_tokens([t for t in (*needed, "[PAD]", "[MASK]") if t in vocab])
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS]:0 $A:0 [SEP]:0",
-        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
-        special_tokens=[(token, vocab[token]) for token in ("[CLS]", "[SEP]")],
-    )
-    return tokenizer
