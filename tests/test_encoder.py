@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from unmask.batch import Example, collate
 from unmask.encoder import Encoder, EncoderConfig, HeadConfig, LabelHead, MaskedHead, preset
+from unmask.encoder.bricks import dropout
 
 
 def test_every_style_gives_states_layers_and_attention(
@@ -108,3 +109,21 @@ def test_mean_pooling_is_the_mean_of_each_sequence(
     for s in range(2):
         expected = head.output(x[batch.wanted_owner == s].mean(0))
         torch.testing.assert_close(logits[s], expected)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_drops_at_its_rate_and_keeps_the_mean(rate: float, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x = torch.ones(301, 999, dtype=dtype, requires_grad=True)
+    y = dropout(x, rate)
+    kept = y != 0
+    assert (~kept).float().mean().item() == pytest.approx(rate, abs=0.004)
+    assert y.float().mean().item() == pytest.approx(1, abs=0.03)
+    y.float().sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, y.detach())
+    neighbours = (kept[:, 1:] == kept[:, :-1]).float().mean().item()
+    assert neighbours == pytest.approx(rate**2 + (1 - rate) ** 2, abs=0.005)  # independent
+    torch.manual_seed(0)
+    torch.testing.assert_close(dropout(x, rate), y)

@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from unmask.errors import UserError
+    from unmask.evaluation.evaluate import evaluate
     from unmask.loading import load
     from unmask.model import Model
     from unmask.training.run import train
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
 _HOME = {
     "Model": "unmask.model",
     "UserError": "unmask.errors",
+    "evaluate": "unmask.evaluation.evaluate",
     "load": "unmask.loading",
     "train": "unmask.training.run",
 }
 
-__all__ = ["Model", "UserError", "__version__", "load", "train"]
+__all__ = ["Model", "UserError", "__version__", "evaluate", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:

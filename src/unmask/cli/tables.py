@@ -14,8 +14,16 @@ from torch import Tensor
 from unmask import files
 from unmask.data.sources import read, require
 from unmask.errors import UserError
+from unmask.loading import load
 from unmask.model import Model
 from unmask.recipe import Source
+from unmask.runtime.threads import use_available_cpus
+
+
+def open_model(source: str) -> Model:
+    """Load a model, to compute with all the processors there are."""
+    use_available_cpus()
+    return load(source)
 
 
 def only_task(model: Model) -> str:

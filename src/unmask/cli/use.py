@@ -27,10 +27,9 @@ def predict(
     """
     from unmask import progress
     from unmask.cli.output import print_json, print_table, shorten
-    from unmask.cli.tables import only_task, read_rows, write_rows
-    from unmask.loading import load
+    from unmask.cli.tables import only_task, open_model, read_rows, write_rows
 
-    model = load(bundle)
+    model = open_model(bundle)
     known = model.task(task or only_task(model))
     rows = read_rows(texts, input, known.options.inputs)
     with progress.bar("predict", len(rows)) as advance:
@@ -71,9 +70,9 @@ def fill(
     Example: unmask fill runs/demo/bundle "What is your favorite [MASK]?"
     """
     from unmask.cli.output import print_json, print_table
-    from unmask.loading import load
+    from unmask.cli.tables import open_model
 
-    answer = load(bundle).fill(text, top)
+    answer = open_model(bundle).fill(text, top)
     if json:
         print_json(answer.columns())
         return
@@ -95,10 +94,9 @@ def embed(
     """
     from unmask import progress
     from unmask.cli.output import print_json
-    from unmask.cli.tables import read_rows, write_vectors
-    from unmask.loading import load
+    from unmask.cli.tables import open_model, read_rows, write_vectors
 
-    model = load(bundle)
+    model = open_model(bundle)
     rows = read_rows(texts, input, (column,))
     with progress.bar("embed", len(rows)) as advance:
         vectors = model.encode([str(r[column]) for r in rows], progress=lambda n: advance(n, ""))

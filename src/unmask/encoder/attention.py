@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unmask.encoder.bricks import dropout
 from unmask.encoder.config import EncoderConfig
 from unmask.encoder.embeddings import rotate
 
@@ -57,16 +58,16 @@ class Attention(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, D/H)
         if view.angles is not None:
             q, k = rotate(q, *view.angles), rotate(k, *view.angles)
-        dropout = self.dropout if self.training else 0.0
+        rate = self.dropout if self.training else 0.0
         w = None
         if weights or _plain_is_faster(q):
             scores = (q / math.sqrt(D // self.heads)) @ k.transpose(-1, -2)  # (B, H, T, T)
             if view.bias is not None:
                 scores = scores + view.bias.to(scores.dtype)
             w = scores.softmax(dim=-1).to(v.dtype)
-            x = F.dropout(w, dropout) @ v  # (B, H, T, D/H)
+            x = dropout(w, rate) @ v  # (B, H, T, D/H)
         else:
-            x = F.scaled_dot_product_attention(q, k, v, view.mask, dropout)
+            x = F.scaled_dot_product_attention(q, k, v, view.mask, rate)
         x = self.output(x.transpose(1, 2).reshape(B, T, D))
         return x, w if weights else None
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask.batch import Batch
-from unmask.encoder.bricks import make_norm
+from unmask.encoder.bricks import Dropout, make_norm
 from unmask.encoder.config import EncoderConfig
 
 
@@ -29,7 +29,7 @@ class Embeddings(nn.Module):
         )
         self.segment = nn.Embedding(config.num_segments, width) if config.num_segments else None
         self.norm = make_norm(config, width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.projection = (
             nn.Linear(width, config.hidden_size) if width != config.hidden_size else None
         )

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from unmask.encoder.bricks import ACTIVATIONS, initialise, make_norm
+from unmask.encoder.bricks import ACTIVATIONS, Dropout, initialise, make_norm
 from unmask.encoder.config import Activation, EncoderConfig
 
 
@@ -63,7 +63,7 @@ class LabelHead(nn.Module):
             if config.activation
             else nn.Identity()
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.output = nn.Linear(encoder.hidden_size, labels)
         initialise(self, encoder.initializer_range)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from unmask.encoder.attention import Attention, View
-from unmask.encoder.bricks import make_norm
+from unmask.encoder.bricks import Dropout, make_norm
 from unmask.encoder.config import EncoderConfig
 from unmask.encoder.feed_forward import FeedForward
 
@@ -24,7 +24,7 @@ class Layer(nn.Module):
         self.attention_norm = nn.Identity() if first else make_norm(config)
         self.feed_forward = FeedForward(config)
         self.feed_forward_norm = make_norm(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, view: View, weights: bool = False) -> tuple[Tensor, Tensor | None]:
         """(B, T, D) -> (B, T, D), and the attention weights (B, H, T, T) if asked for."""

@@ -10,6 +10,7 @@ from unmask import progress, recipe
 from unmask.data.splits import split_rows
 from unmask.errors import UserError
 from unmask.evaluation.scores import judge, scores, worst
+from unmask.runtime.threads import use_available_cpus
 from unmask.tasks import OPTIONS
 
 
@@ -22,6 +23,7 @@ def evaluate(
     matched by name, and its last stage counts.
     """
     folder = Path(bundle)
+    use_available_cpus()
     model = bundles.load(folder)
     data = recipe.read(recipe_path or folder / "recipe.yaml")
     run = list(recipe.parse(data, OPTIONS).values())[-1]

@@ -6,6 +6,13 @@ import os
 from pathlib import Path
 
 
+def use_available_cpus() -> None:
+    """Let torch compute with as many threads as there are processors to use."""
+    import torch
+
+    torch.set_num_threads(available_cpus())
+
+
 def available_cpus() -> int:
     """Processors left after affinity and the container's quota (cgroup v2), at least 1."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from unmask import recipe
 from unmask.batch import Example
 from unmask.recipe import Run
-from unmask.runtime.threads import available_cpus
+from unmask.runtime.threads import use_available_cpus
 from unmask.tasks import OPTIONS, Row, Task, row_rng
 from unmask.training.optimiser import clip_gradient, make_optimiser
 from unmask.training.prepare import Prepared, prepare
@@ -36,7 +35,7 @@ def rehearse(source: str | Path | Mapping[str, Any], changes: Iterable[str] = ()
     """
     data = recipe.read(source if isinstance(source, Mapping) else Path(source), changes)
     run = next(iter(recipe.parse(data, OPTIONS).values()))
-    torch.set_num_threads(available_cpus())
+    use_available_cpus()
     prepared = prepare(run)
     tasks = {
         name: _look(prepared.model.tasks[name], splits.train, run.train.seed)

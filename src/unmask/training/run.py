@@ -19,7 +19,7 @@ from unmask.errors import UserError
 from unmask.evaluation.scores import Score
 from unmask.model import Model
 from unmask.recipe import Run
-from unmask.runtime.threads import available_cpus
+from unmask.runtime.threads import use_available_cpus
 from unmask.tasks import OPTIONS
 from unmask.training.card import model_card
 from unmask.training.loop import evaluate, fit
@@ -59,7 +59,7 @@ def train(
     runs = recipe.parse(data, OPTIONS)
     folder = Path(out)
     make_room(folder, overwrite)
-    torch.set_num_threads(available_cpus())
+    use_available_cpus()
     *early, last = runs.items()
     start: Path | None = None
     for name, run in early:
