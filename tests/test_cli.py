@@ -143,6 +143,9 @@ def test_import_and_export(run_folder: Path, tmp_path: Path, command: Command) -
         (["predict", "pickled", "a text"], "pickle|safetensors"),
         (["embed", "coded", "a text"], "auto_map"),
         (["init", "latin.csv"], "latin.csv"),
+        (["sing"], "No such command 'sing'"),
+        (["predict"], "Missing argument"),
+        (["train", "r.yaml", "--colour"], "No such option"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
@@ -182,6 +185,7 @@ def test_ctrl_c_ends_with_130_and_whole_files(tiny_recipe: dict[str, Any], tmp_p
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130, error
+    assert "unmask: stopped" in error
     assert "Traceback" not in error
     assert not (tmp_path / "runs" / "r" / "bundle").exists()
     assert not list((tmp_path / "runs").rglob(".*"))
@@ -205,7 +209,7 @@ def test_every_command_has_help_with_an_example(command: Command, words: list[st
 def test_help_and_import_stay_light() -> None:
     """Neither the tensors nor the reference implementation are loaded before they are needed."""
     script = (
-        "import sys, unmask\nfrom unmask.cli import main\n"
+        "import sys, unmask\nfrom unmask.cli import app\n"
         "heavy = {'torch', 'transformers', 'datasets', 'sklearn', 'pyarrow', 'numpy'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -10,7 +10,10 @@ Advance = Callable[[float, str], None]
 
 @contextmanager
 def bar(name: str, total: float | None, unit: str = "rows") -> Iterator[Advance]:
-    """Call what this gives with the work done since, and a note to show beside the bar."""
+    """Call what this gives with the work done since, and a note to show beside the bar.
+
+    Without a `unit` no rate is shown: the note says it.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -25,7 +28,7 @@ def bar(name: str, total: float | None, unit: str = "rows") -> Iterator[Advance]
 
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text(f"{task.speed:,.0f} {unit}/s" if task.speed else f"… {unit}/s")
+            return Text(f"{task.speed:,.0f} {unit}/s" if task.speed and unit else "")
 
     with Progress(
         TextColumn("{task.description}"),

@@ -35,7 +35,7 @@ def export(
     source: Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle folder.")],
     out: Annotated[Path, typer.Argument(help="The folder to write.")],
     format: Annotated[Format, typer.Option(help="The layout.")] = Format.huggingface,
-    task: Annotated[str | None, typer.Option(help="Which task's head [default: the only]")] = None,
+    task: Annotated[str | None, typer.Option(help="Which task's head (default: the only)")] = None,
 ) -> None:
     """Write a BUNDLE in another library's layout.
 

@@ -39,7 +39,7 @@ def init(
 def train(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.")],
     changes: Annotated[list[str] | None, typer.Argument(help="key=value, any key of it.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder [default: runs/RECIPE]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/RECIPE)")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a run that is there.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Show the data and the cost only.")] = False,
     json: Json = False,
@@ -70,7 +70,7 @@ def train(
 
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
-    recipe: Annotated[Path | None, typer.Option(help="Score its rows [default: own]")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="Score its rows (default: own)")] = None,
     errors: Annotated[int, typer.Option(min=0, help="How many of the worst errors to list.")] = 5,
     json: Json = False,
 ) -> None:

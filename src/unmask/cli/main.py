@@ -1,30 +1,11 @@
-"""The command `unmask`: one function a verb, and one line for a user's mistake."""
+"""Where the command starts and ends: one line for a user's mistake, and the exit code."""
 
 from __future__ import annotations
 
 import logging
 import sys
 
-import typer
-
-from unmask.cli import convert, learn, use
 from unmask.errors import UserError
-
-app = typer.Typer(
-    name="unmask",
-    help="The whole life of a BERT-family encoder: load, train, evaluate, predict, convert.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command()(learn.init)
-app.command()(learn.train)
-app.command("eval")(learn.evaluate)
-app.command()(use.predict)
-app.command()(use.fill)
-app.command()(use.embed)
-app.command("import")(convert.import_)
-app.command("export")(convert.export)
 
 
 def main() -> None:
@@ -32,12 +13,25 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("unmask").setLevel(logging.INFO)
     try:
-        app()
+        from unmask.cli.app import app  # here, so that Ctrl-C is heard while it is imported
+
+        code = app(standalone_mode=False)
     except UserError as error:
-        print(f"unmask: {error}", file=sys.stderr)
-        sys.exit(2)
+        _end(str(error), 2)
     except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has left: nothing to say, and no one to
         sys.exit(1)
-    except (KeyboardInterrupt, typer.Abort):
-        print("unmask: stopped; nothing half-written was left behind", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # the parser's errors, whichever their class
+            raise
+        _end(f"{error.format_message()} (unmask --help shows how)", 2)
+    if code == 130:
+        _end("stopped; nothing half-written was left behind", 130)
+    sys.exit(code)
+
+
+def _end(message: str, code: int) -> None:
+    print(f"unmask: {message}", file=sys.stderr)
+    sys.exit(code)

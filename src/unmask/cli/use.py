@@ -16,7 +16,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def predict(
     bundle: Bundle,
     texts: Texts = None,
-    task: Annotated[str | None, typer.Option(help="Which task [default: the only one]")] = None,
+    task: Annotated[str | None, typer.Option(help="Which task (default: the only one)")] = None,
     input: Input = None,
     output: Annotated[Path | None, typer.Option(help="Where to write: .csv or .jsonl")] = None,
     json: Json = False,

@@ -72,7 +72,7 @@ def fit(
     pace = _Pace(options.evaluate_every)
     with (
         (folder / "metrics.jsonl").open("a", encoding="utf-8", buffering=1) as metrics,
-        progress.bar("train", 1.0, "of the run") as advance,
+        progress.bar("train", 1.0, unit="") as advance,
     ):
         while meter.share < 1:
             share = meter.share
@@ -101,6 +101,7 @@ def fit(
             advance(meter.share - share, _note(meter, losses))
 
             if pace.due(meter):
+                advance(0, "evaluating …")
                 found = evaluate(model, valid, "valid")
                 if found:
                     value = _mean_headline(model, found)

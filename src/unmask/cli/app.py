@@ -1,0 +1,24 @@
+"""The command `unmask`: one function a verb."""
+
+from __future__ import annotations
+
+import typer
+
+from unmask.cli import convert, learn, use
+
+app = typer.Typer(
+    name="unmask",
+    help="The whole life of a BERT-family encoder: load, train, evaluate, predict, convert.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its markup would swallow [MASK]
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(learn.init)
+app.command()(learn.train)
+app.command("eval")(learn.evaluate)
+app.command()(use.predict)
+app.command()(use.fill)
+app.command()(use.embed)
+app.command("import")(convert.import_)
+app.command("export")(convert.export)
