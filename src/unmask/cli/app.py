@@ -9,7 +9,6 @@ from unmask.cli import convert, learn, use
 app = typer.Typer(
     name="unmask",
     help="The whole life of a BERT-family encoder: load, train, evaluate, predict, convert.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # its markup would swallow [MASK]
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -40,8 +40,10 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.")],
     changes: Annotated[list[str] | None, typer.Argument(help="key=value, any key of it.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/RECIPE)")] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace a run that is there.")] = False,
-    dry_run: Annotated[bool, typer.Option(help="Show the data and the cost only.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a run that is there.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the data and the cost.")] = False,
     json: Json = False,
 ) -> None:
     """Train a RECIPE into a run folder with a bundle and its scores.

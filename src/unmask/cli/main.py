@@ -15,7 +15,7 @@ def main() -> None:
     try:
         from unmask.cli.app import app  # here, so that Ctrl-C is heard while it is imported
 
-        code = app(standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except UserError as error:
         _end(str(error), 2)
     except BrokenPipeError:
