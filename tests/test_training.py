@@ -131,7 +131,7 @@ def test_the_rate_warms_up_and_decays(schedule: Any) -> None:
     assert rates[10] == pytest.approx(0.5)
     assert max(rates) == pytest.approx(1)
     assert rates[-1] == pytest.approx(1 if schedule == "constant" else 0, abs=1e-9)
-    assert all(a >= b - 1e-9 for a, b in itertools.pairwise(rates))
+    assert all(a >= b - 1e-9 for a, b in itertools.pairwise(rates[20:]))
 
 
 def test_vectors_do_not_decay_and_heads_learn_faster(model: Model) -> None:
@@ -159,12 +159,12 @@ def test_budgets(options: dict[str, Any], used: dict[str, Any], share: float) ->
 
 def test_a_run_learns_and_leaves_what_it_says(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     recipe = copy.deepcopy(tiny_recipe)
-    recipe["train"] |= {"steps": 60, "learning_rate": 3e-3, "seed": 1}
+    recipe["train"] |= {"steps": 120, "learning_rate": 1e-3, "seed": 1}
     trained = unmask.train(recipe, tmp_path / "run")
     folder = trained.folder
     lines = [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
     steps = [x for x in lines if "loss" in x]
-    assert [x["step"] for x in steps] == list(range(1, 61))
+    assert [x["step"] for x in steps] == list(range(1, 121))
     assert {name for x in steps for name in x["loss"]} == {"mood", "words"}
     assert len([x for x in lines if "valid" in x]) == 5
     records = json.loads((folder / "scores.json").read_text())
@@ -252,7 +252,7 @@ def test_nan_stops_the_run_and_is_named(
     monkeypatch.setattr(
         Mlm, "loss", lambda self, outputs, batch: outputs["logits"].sum() * math.nan
     )
-    with pytest.raises(UserError, match="task words: the loss is nan at step"):
+    with pytest.raises(UserError, match=r"task words: .* not finite at step"):
         unmask.train(tiny_recipe, tmp_path / "run")
 
 

@@ -19,9 +19,9 @@ from unmask.evaluation.scores import Score, headline, judge, scores
 from unmask.model import Model
 from unmask.recipe import Run, TrainOptions
 from unmask.tasks import Row
-from unmask.training.optimiser import clip_gradient, make_optimiser, rate_at, set_rate
-from unmask.training.stream import MixedStream, Stream
-from unmask.training.update import accumulate
+from unmask.training.optimiser import make_optimiser, rate_at, set_rate
+from unmask.training.stream import MixedStream
+from unmask.training.update import update
 
 log = logging.getLogger("unmask")
 
@@ -64,8 +64,7 @@ def fit(
     """
     options = run.train
     torch.manual_seed(options.seed)
-    streams = {name: Stream(model.tasks[name], rows[name], options.seed) for name in rows}
-    stream = MixedStream(streams, run.mixture.shares({n: len(r) for n, r in rows.items()}))
+    stream = MixedStream.of(model.tasks, rows, run)
     optimiser = make_optimiser(model, options)
     meter = Meter(options, sum(len(r) for r in rows.values()))
     best = -math.inf
@@ -78,11 +77,8 @@ def fit(
             share = meter.share
             set_rate(optimiser, rate_at(share, options))
             chunks = stream.take(options.batch_tokens, options.microbatch_tokens)
-            losses = accumulate(model, chunks, options.seed, meter.steps)
-            _refuse_nan(losses, meter.steps, folder)
-            norm = clip_gradient(model, options.clip)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
+            losses, norm = update(model, optimiser, chunks, options, meter.steps)
+            _refuse_nan(losses, norm, meter.steps, folder)
 
             meter.steps += 1
             meter.tokens += sum(chunk.tokens for chunk in chunks)
@@ -157,10 +153,12 @@ def _note(meter: Meter, losses: Mapping[str, float]) -> str:
     return f"{rate:,.0f} tokens/s  step {meter.steps}  loss {shown}"
 
 
-def _refuse_nan(losses: Mapping[str, float], step: int, folder: Path) -> None:
-    for name, loss in losses.items():
-        if not math.isfinite(loss):
-            raise UserError(
-                f"task {name}: the loss is {loss} at step {step + 1}; lower train.learning_rate "
-                f"or set train.precision=fp32. The last good state is in {folder}/checkpoints"
-            )
+def _refuse_nan(losses: Mapping[str, float], norm: float, step: int, folder: Path) -> None:
+    bad = [name for name, loss in losses.items() if not math.isfinite(loss)]
+    if bad or not math.isfinite(norm):
+        tasks = ", ".join(bad or losses)
+        raise UserError(
+            f"task {tasks}: the loss or its gradient is not finite at step {step + 1}; lower "
+            f"train.learning_rate or set train.precision=fp32. The last good state is in "
+            f"{folder}/checkpoints"
+        )

@@ -15,11 +15,11 @@ from unmask.batch import Example
 from unmask.recipe import Run
 from unmask.runtime.threads import use_available_cpus
 from unmask.tasks import OPTIONS, Row, Task, row_rng
-from unmask.training.optimiser import clip_gradient, make_optimiser
+from unmask.training.optimiser import make_optimiser
 from unmask.training.prepare import Prepared, prepare
 from unmask.training.run import fitting_precision
-from unmask.training.stream import MixedStream, Stream
-from unmask.training.update import accumulate
+from unmask.training.stream import MixedStream
+from unmask.training.update import update
 
 SHOWN = 3
 SAMPLED = 1000
@@ -80,19 +80,13 @@ def _cost(prepared: Prepared, run: Run) -> dict[str, Any]:
     model, options = prepared.model, run.train
     model.precision = fitting_precision(options.precision, model.device)
     rows = prepared.rows("train")
-    stream = MixedStream(
-        {name: Stream(model.tasks[name], own, options.seed) for name, own in rows.items()},
-        run.mixture.shares({name: len(own) for name, own in rows.items()}),
-    )
+    stream = MixedStream.of(model.tasks, rows, run)
     optimiser = make_optimiser(model, options)
     seconds, tokens = [], []
     for step in range(UPDATES):
         began = time.perf_counter()
         chunks = stream.take(options.batch_tokens, options.microbatch_tokens)
-        accumulate(model, chunks, options.seed, step)
-        clip_gradient(model, options.clip)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        update(model, optimiser, chunks, options, step)
         seconds.append(time.perf_counter() - began)
         tokens.append(sum(chunk.tokens for chunk in chunks))
     pace = float(np.median(seconds[1:]))

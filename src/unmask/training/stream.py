@@ -10,6 +10,7 @@ import numpy as np
 
 from unmask.batch import Example
 from unmask.errors import UserError
+from unmask.recipe import Run
 from unmask.tasks import Row, Task, row_rng
 
 
@@ -79,6 +80,14 @@ class MixedStream:
     def __init__(self, streams: Mapping[str, Stream], shares: Mapping[str, float]) -> None:
         self.streams = dict(streams)
         self.shares = dict(shares)
+
+    @classmethod
+    def of(
+        cls, tasks: Mapping[str, Task[Any, Any]], rows: Mapping[str, Sequence[Row]], run: Run
+    ) -> MixedStream:
+        """The stream of a run: its tasks' rows in the shares of its mixture."""
+        streams = {name: Stream(tasks[name], own, run.train.seed) for name, own in rows.items()}
+        return cls(streams, run.mixture.shares({name: len(own) for name, own in rows.items()}))
 
     @property
     def drawn(self) -> int:

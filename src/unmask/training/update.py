@@ -1,14 +1,38 @@
-"""One update: forward and backward over an update's chunks, each task by its true count."""
+"""One update: forward and backward over its chunks, each task by its true count, and a step."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
+import torch
+
 from unmask.batch import collate
 from unmask.model import ROW_TOKENS, Model
+from unmask.recipe import TrainOptions
 from unmask.tasks import row_rng
+from unmask.training.optimiser import clip_gradient
 from unmask.training.stream import Chunk
+
+
+def update(
+    model: Model,
+    optimiser: torch.optim.Optimizer,
+    chunks: Sequence[Chunk],
+    options: TrainOptions,
+    step: int,
+) -> tuple[dict[str, float], float]:
+    """Change the weights once; the mean loss of each task and the norm of the gradient.
+
+    The weights stay as they are when the gradient is not finite.
+    """
+    losses = accumulate(model, chunks, options.seed, step)
+    norm = clip_gradient(model, options.clip)
+    if math.isfinite(norm):
+        optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    return losses, norm
 
 
 def accumulate(model: Model, chunks: Sequence[Chunk], seed: int, step: int) -> dict[str, float]:

@@ -16,8 +16,16 @@ FAMILIES: dict[str, Family] = {
 
 
 def usual_head(kind: str, config: EncoderConfig) -> HeadConfig:
-    """The head that a kind of task has in the first family this shape fits: it can be exported."""
+    """The head that a kind of task has in the first family this shape fits: it can be exported.
+
+    Where that family can say so, vectors are pooled by their mean, which learns faster than [CLS].
+    """
     for family in FAMILIES.values():
         if kind in family.heads and not family.misfits(config):
-            return family.read_head(kind, family.write_config(config))
-    return HeadConfig()
+            raw = family.write_config(config)
+            head = family.read_head(kind, raw)
+            if head.pooling == "cls":
+                mean = head.model_copy(update={"pooling": "mean"})
+                return family.read_head(kind, {**raw, **family.write_head(kind, mean)})
+            return head
+    return HeadConfig(pooling="mean")
