@@ -38,7 +38,7 @@ def test_what_is_loaded_is_what_was_saved(model: Model, tmp_path: Path) -> None:
     assert again.state_dict().keys() == model.state_dict().keys()
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name])
-    assert again.pooling == model.pooling
+    assert again.pooling == model.pooling is not None
     assert again.text.max_length == model.text.max_length
     texts = ["the film was good", "the cat", "bad " * 20]
     assert torch.equal(model.encode(texts), again.encode(texts))
@@ -103,7 +103,7 @@ def other_format(folder: Path) -> None:
         (damage_byte, r"model\.safetensors is not what the manifest says"),
         (cut_short, r"model\.safetensors is not what the manifest says"),
         (swap_labels, r"tasks\.json is not what the manifest says"),
-        (link_out, r"tasks\.json is missing or no plain file"),
+        (link_out, r"tasks\.json is missing or leads out"),
         (lambda f: (f / "tokenizer.json").unlink(), r"tokenizer\.json is missing"),
         (lambda f: (f / "manifest.json").write_text("{"), r"manifest\.json is not readable JSON"),
         (leave_folder, "outside its folder"),
@@ -136,9 +136,15 @@ def edit(folder: Path, name: str, change: Callable[[object], object]) -> None:
 @pytest.mark.parametrize(
     ("name", "change", "said"),
     [
-        ("config.json", lambda c: c.pop("encoder"), "config is incomplete"),
+        ("config.json", lambda c: c.pop("encoder"), "its config is wrong or incomplete"),
         ("config.json", lambda c: c["encoder"].update(num_layers=9), "does not fit its config"),
-        ("config.json", lambda c: c["encoder"].update(vocab_size=20), "20 token vectors|fit"),
+        ("config.json", lambda c: c["encoder"].update(vocab_size=20), "only 20 token vectors"),
+        ("config.json", lambda c: c.update(max_length=999), "max_length 999 is over"),
+        (
+            "tasks.json",
+            lambda t: t[0].update(facts={}),
+            "its config is wrong or incomplete: 'labels'",
+        ),
         ("tasks.json", lambda t: t[0]["options"].update(kind="sing"), "kind 'sing'"),
         ("tasks.json", lambda t: t[0]["facts"].update(labels=["a"]), "does not fit its config"),
     ],
@@ -150,6 +156,25 @@ def test_a_manifest_that_agrees_does_not_make_nonsense_sense(
     edit(tmp_path / "b", name, change)
     with pytest.raises(UserError, match=said):
         unmask.load(tmp_path / "b")
+
+
+def test_weights_that_are_not_finite(model: Model, tmp_path: Path) -> None:
+    with torch.no_grad():
+        next(model.encoder.parameters())[0, 0] = float("nan")
+    bundle.save(model, tmp_path / "b")
+    with pytest.raises(UserError, match="not finite"):
+        unmask.load(tmp_path / "b")
+
+
+def test_the_hub_caches_links_are_no_harm(model: Model, tmp_path: Path) -> None:
+    bundle.save(model, tmp_path / "b")
+    snapshot, blobs = tmp_path / "cache" / "snapshots" / "abc", tmp_path / "cache" / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for file in (tmp_path / "b").iterdir():
+        file.rename(blobs / file.name)
+        (snapshot / file.name).symlink_to(blobs / file.name)
+    assert unmask.load(snapshot).tasks.keys() == model.tasks.keys()
 
 
 def test_a_tokenizer_with_more_ids_than_vectors(
@@ -179,6 +204,6 @@ def test_a_disk_that_fills_while_saving_leaves_nothing(model: Model, tmp_path: P
             check=True,
         )
         assert f"could not write {tmp_path / target}" in done.stdout
-        assert "nothing was left there" in done.stdout
+        assert "nothing half-written was left" in done.stdout
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
     bundle.verify(tmp_path / "b")

@@ -111,7 +111,7 @@ def test_mean_pooling_is_the_mean_of_each_sequence(
         torch.testing.assert_close(logits[s], expected)
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("rate", [0.0, 1e-6, 0.1, 0.5, 0.9])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_dropout_drops_at_its_rate_and_keeps_the_mean(rate: float, dtype: torch.dtype) -> None:
     torch.manual_seed(0)

@@ -51,7 +51,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match="place: No space left on device; nothing was left"):
+    with pytest.raises(UserError, match="place: No space left on device; nothing half-written"):
         files.write_text(tmp_path / "place", "text")
     assert list(tmp_path.iterdir()) == []
 

@@ -108,9 +108,16 @@ def test_rows_hold_everything_once_and_fit(sizes: list[int], width: int) -> None
     assert sorted(i for row in rows for i in row) == list(range(len(sizes)))
     for row in rows:
         assert len(row) == 1 or sum(sizes[i] for i in row) <= width
-    full = sum(sizes)
-    if sizes and max(sizes) <= width:  # first fit decreasing needs at most 11/9 of the best, + 1
-        assert len(rows) <= 11 / 9 * -(-full // width) * 2 + 1
+
+
+@given(sizes=st.lists(st.integers(1, 300), min_size=1, max_size=60), width=st.integers(1, 300))
+def test_little_of_a_grid_is_padding(sizes: list[int], width: int) -> None:
+    """First fit decreasing: any two rows together hold more than one row's width."""
+    examples = [Example((Sequence((Segment(np.zeros(n, dtype=np.int64)),)),), ()) for n in sizes]
+    rows, columns = collate(examples, width).shape
+    assert columns <= max(width, *sizes)
+    if rows > 1:
+        assert 2 * sum(sizes) > (rows - 1) * columns
 
 
 def test_what_was_wanted_is_gathered_from_where_it_stands(

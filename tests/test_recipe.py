@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from unmask.errors import UserError
@@ -48,12 +49,12 @@ def test_the_shortest_recipe_fills_in_the_rest_and_comes_back() -> None:
         (change(tasks__mood__kind="clasify"), "must name a kind of task: 'classify', 'mlm'"),
         (change(tasks__mood__rate=0.3), "`tasks.mood.rate` is unknown"),
         (change(tasks__mood__train={"pth": "a"}), "did you mean `path`"),
-        (change(tasks__mood__train=None), "`tasks.mood.train` is missing"),
         (change(tasks__mood__valid=1.5), "between 0 and 1, not 1.5"),
         (change(tasks__mood__input=["a", "b", "c"]), "1 column or 2"),
         (change(tasks__mood__tags={"colour": "red"}), "'language', 'domain' or 'modality'"),
         (change(tasks={}), "needs at least one"),
-        (change(tasks__a__kind="mlm"), "`tasks.a.train` is missing"),
+        (change(encoder={"from": "a", "style": "modern"}), "`style` is for a new encoder"),
+        (change(tasks__mood__head={"pooling": "none"}), "pool by cls or mean"),
         (change(trian={"epochs": 1}), "did you mean `train`"),
         (change(train={"epoch": 1}), "did you mean `epochs`"),
         (change(train={"epochs": 1, "steps": 9}), "one budget at a time: epochs and steps"),
@@ -62,6 +63,8 @@ def test_the_shortest_recipe_fills_in_the_rest_and_comes_back() -> None:
         (change(encoder={}), "either `from`.*or `shape`"),
         (change(encoder={"shape": "huge"}), "'tiny', 'mini', 'small' or 'base'"),
         (change(stages={}), "give each stage a name"),
+        (change(stages={"a": [1]}), "`stages.a` must hold keys"),
+        (change(stages={"../../a": {}}), "'../../a' is no name"),
         (change(stages={"a": {"train": {"epoch": 1}}}), "`stages.a.train.epoch` is unknown"),
     ],
 )
@@ -113,17 +116,30 @@ def test_unreadable_recipes(tmp_path: Path) -> None:
 
 
 def test_stages_share_what_stands_outside_them() -> None:
-    data = {**MINIMAL, "train": {"seed": 3}, "stages": {"a": {}, "b": {"train": {"steps": 2}}}}
+    data = {
+        **MINIMAL,
+        "train": {"seed": 3, "epochs": 5},
+        "stages": {"a": {}, "b": {"train": {"steps": 2}}},
+    }
     runs = parse(data, OPTIONS)
     assert list(runs) == ["a", "b"]
-    assert runs["a"].train.seed == 3
-    assert runs["b"].train.budget == ("steps", 2)
+    assert [run.train.seed for run in runs.values()] == [3, 3]
+    assert [run.train.budget for run in runs.values()] == [("epochs", 5), ("steps", 2)]
 
 
-def test_the_schema_knows_every_kind() -> None:
-    text = json.dumps(json_schema(OPTIONS))
-    for word in ("classify", "mlm", "learning_rate", "label_smoothing", "stages"):
-        assert word in text
+def test_the_schema_says_in_an_editor_what_parse_says() -> None:
+    validator = jsonschema.Draft202012Validator(json_schema(OPTIONS))
+    validator.validate(MINIMAL)
+    validator.validate(change(tasks__mood__train=["a.csv", "b.csv"]))
+    for path in sorted(Path("recipes").glob("*.yaml")):
+        validator.validate(read(path))
+    for wrong in (
+        change(tasks__mood__lable="x"),
+        change(tasks__mood__train={"pth": "a"}),
+        change(stages={"a": {"train": {"epoch": 1}}}),
+        change(train={"learning_rate": -1}),
+    ):
+        assert not validator.is_valid(wrong)
 
 
 @pytest.mark.parametrize("path", sorted(Path("recipes").glob("*.yaml")), ids=lambda p: p.stem)

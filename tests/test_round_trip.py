@@ -55,7 +55,7 @@ def test_masked_language(trained: Model, tmp_path: Path) -> None:
         n = len(encoded.ids)
         assert tokens["input_ids"][row, :n].tolist() == encoded.ids.tolist()
         with torch.no_grad():
-            ours = trained.heads["words"](trained.hidden(text))
+            ours = trained.head("words")(trained.hidden(text))
         torch.testing.assert_close(ours, logits[row, :n], atol=1e-5, rtol=0)
 
 

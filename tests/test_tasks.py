@@ -165,6 +165,8 @@ def test_pairs_are_told_apart_by_segment(text: TextInput) -> None:
         ({"text": "x", "label": "odd"}, "label 'odd' was not among the 2 labels"),
         ({"text": "x", "label": None}, "has no label in column 'label'"),
         ({"text": "x", "label": " "}, "has no label"),
+        ({"text": "x", "label": ["a"]}, "no single label; set `multi_label"),
+        ({"text": "x", "label": float("nan")}, "no single label"),
         ({"text": None, "label": "pos"}, "column 'text' holds None and no text"),
         ({"text": 7, "label": "pos"}, "column 'text' holds 7"),
     ],

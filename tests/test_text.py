@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,22 @@ def test_a_files_own_truncation_and_padding_are_off(text: TextInput, tmp_path: P
     assert len(again.encode("the cat runs the dog").tokens) == 7
 
 
+def test_long_texts_and_pairs_cost_little(text: TextInput) -> None:
+    """Two long texts must not multiply: tokens only ever add up."""
+    long = "the cat was good " * 20_000
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    encoded = text.encode(long, long, 32)
+    assert len(encoded.ids) == 32
+    assert encoded.dropped == 2 * 80_000 + 3 - 32
+    assert sum(len(w.ids) - 2 for w in text.windows(long)) == 80_000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 500_000  # kB
+
+
+def test_what_is_not_unicode_is_said(text: TextInput) -> None:
+    with pytest.raises(UserError, match="not Unicode"):
+        text.encode("a \ud800 b")
+
+
 def test_no_room_for_text(text: TextInput) -> None:
     with pytest.raises(UserError, match="leaves no room for text"):
         text.encode("the cat", max_length=2)
@@ -89,5 +106,4 @@ def test_a_broken_tokenizer_file(tmp_path: Path) -> None:
 def test_special_tokens_have_roles(text: TextInput) -> None:
     roles = ("pad", "unknown", "begin", "end", "mask")
     assert [text.special_id(role) for role in roles] == [0, 1, 2, 3, 4]
-    assert text.special_ids.tolist() == [0, 1, 2, 3, 4]
     assert text.mask_token == "[MASK]"

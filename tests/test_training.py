@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -101,6 +102,34 @@ def test_the_mixture_keeps_its_shares_at_every_moment(model: Model) -> None:
     assert streams["mood"].drawn / mixed.drawn == pytest.approx(0.25, abs=0.02)
 
 
+def test_an_update_holds_every_task_in_its_share(model: Model) -> None:
+    streams = {n: Stream(model.tasks[n], ROWS, 0) for n in model.tasks}
+    mixed = MixedStream(streams, {"mood": 0.25, "words": 0.75})
+    tokens: Counter[str] = Counter()
+    both = 0
+    for _ in range(30):
+        chunks = mixed.take(200, 8192)
+        both += {chunk.task for chunk in chunks} == {"mood", "words"}
+        for chunk in chunks:
+            tokens[chunk.task] += chunk.tokens
+    assert both >= 24
+    assert tokens["mood"] / tokens.total() == pytest.approx(0.25, abs=0.05)
+
+
+def test_a_task_weighs_what_it_is_told_to(model: Model) -> None:
+    chunks = [Stream(model.tasks[n], ROWS, 0).take(60) for n in ("mood", "words")]
+
+    def with_weight(weight: float) -> dict[str, torch.Tensor]:
+        task = model.tasks["mood"]
+        task.options = task.options.model_copy(update={"weight": weight})
+        return gradients(model, chunks)
+
+    none, one, three = (with_weight(weight) for weight in (1e-9, 1.0, 3.0))
+    for name in one:
+        expected = none[name] + 3 * (one[name] - none[name])
+        torch.testing.assert_close(three[name], expected, atol=1e-5, rtol=1e-3)
+
+
 def gradients(model: Model, chunks: list[Chunk]) -> dict[str, torch.Tensor]:
     model.zero_grad()
     accumulate(model, chunks, seed=0, step=0)
@@ -165,6 +194,7 @@ def test_a_run_learns_and_leaves_what_it_says(tiny_recipe: dict[str, Any], tmp_p
     lines = [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
     steps = [x for x in lines if "loss" in x]
     assert [x["step"] for x in steps] == list(range(1, 121))
+    assert all(x["rate"] > 0 for x in steps)
     assert {name for x in steps for name in x["loss"]} == {"mood", "words"}
     assert len([x for x in lines if "valid" in x]) == 5
     records = json.loads((folder / "scores.json").read_text())
@@ -207,7 +237,7 @@ def test_a_task_goes_on_from_the_head_it_had(
 ) -> None:
     start = unmask.train(tiny_recipe, tmp_path / "run")
     recipe = {**tiny_recipe, "encoder": {"from": str(start.bundle), "dropout": 0.0}}
-    recipe["train"] = {"steps": 1, "learning_rate": 1e-12}
+    recipe["train"] = {"steps": 2, "learning_rate": 1e-12}
     caplog.set_level("INFO", "unmask")
     after = unmask.train(recipe, tmp_path / "next")
     assert "goes on from the head 'mood'" in caplog.text
@@ -246,6 +276,46 @@ def test_a_rehearsal_shows_the_data_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("name", ["train", "type", "forward", "keys", "情感", "half"])
+def test_a_task_may_be_called_anything(
+    tiny_recipe: dict[str, Any], tmp_path: Path, name: str
+) -> None:
+    tiny_recipe["tasks"] = {name: tiny_recipe["tasks"]["mood"]}
+    trained = unmask.train(tiny_recipe, tmp_path / "run", ["train.steps=2"])
+    assert len(unmask.load(trained.bundle).predict(name, ["a", "b"])) == 2
+
+
+def test_what_was_cut_is_in_the_scores(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    tiny_recipe["tasks"]["mood"]["max_length"] = 6
+    trained = unmask.train(tiny_recipe, tmp_path / "run", ["train.steps=2"])
+    cut = [s for s in trained.scores if s.metric == "cut"]
+    assert {s.task for s in cut} == {"mood"}
+    assert all(0 < s.value <= 1 for s in cut)
+    assert {s.precision for s in trained.scores} == {"fp32"}
+
+
+def test_scoring_the_columns_of_another_recipe(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    trained = unmask.train(tiny_recipe, tmp_path / "run", ["train.steps=2"])
+    other = tmp_path / "other.csv"
+    other.write_text("sentence,gold,place\nthe cat was good,pos,x\nthe dog was bad,neg,y\n")
+    recipe = {
+        "encoder": {"from": "unused"},
+        "tasks": {
+            "mood": {
+                "kind": "classify",
+                "valid": None,
+                "test": str(other),
+                "input": "sentence",
+                "label": "gold",
+                "tags": {"domain": {"column": "place"}},
+            }
+        },
+    }
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(recipe))
+    found = unmask.evaluate(trained.bundle, tmp_path / "other.yaml")
+    assert {(s["domain"], s["rows"]) for s in found["scores"]} == {(None, 2), ("x", 1), ("y", 1)}
+
+
 def test_nan_stops_the_run_and_is_named(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,7 +330,9 @@ def test_nan_stops_the_run_and_is_named(
     ("changes", "said"),
     [
         (["tasks.mood.label=lable"], "has no column 'lable'.*did you mean 'label'"),
-        (["tasks.mood.max_length=9000"], "max_length 9000 is over the encoder's 512"),
+        (["tasks.mood.max_length=9000"], "max_length 9000 is over the 512 tokens"),
+        (["train.device=abacus"], "train.device 'abacus' is not to be had here"),
+        (["tasks.mood.train=null"], "`tasks.mood.train` is missing"),
         (["tasks.mood.train=nowhere.csv"], "nowhere.csv"),
         (["encoder={from: ./nowhere}"], "no folder ./nowhere"),
         (["encoder.tokenizer=nowhere"], "nowhere"),
@@ -278,7 +350,11 @@ def test_an_old_run_goes_only_when_told_to(tiny_recipe: dict[str, Any], tmp_path
     unmask.train(tiny_recipe, tmp_path / "run")
     with pytest.raises(UserError, match=r"holds a run: choose another folder.*--overwrite"):
         unmask.train(tiny_recipe, tmp_path / "run")
-    unmask.train(tiny_recipe, tmp_path / "run", overwrite=True)
+    with pytest.raises(UserError, match="no column 'lable'"):
+        unmask.train(tiny_recipe, tmp_path / "run", ["tasks.mood.label=lable"], overwrite=True)
+    bundle.verify(tmp_path / "run" / "bundle")  # a mistake does not cost the old run
+    again = {**tiny_recipe, "encoder": {"from": str(tmp_path / "run" / "bundle")}}
+    unmask.train(again, tmp_path / "run", overwrite=True)  # nor does starting from it
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("years")
     with pytest.raises(UserError, match="is no run folder"):

@@ -158,14 +158,14 @@ def pack_rows(lengths: List[int], width: int) -> list[list[int]]:
 
 
 def collate(examples: Iterable[Example], width: int = 0) -> Batch:
-    """Pack examples into a grid whose rows hold about `width` positions (0: one sequence a row).
+    """Pack examples into a grid with rows of `width` positions, or of the longest sequence.
 
-    The grid is as wide as its fullest row, so it is never wider than `width` or the longest
-    sequence, whichever is greater.
+    With `width` 0 each sequence has a row of its own. The grid is as wide as its fullest row.
     """
     examples = list(examples)
     sequences = [sequence for example in examples for sequence in example.sequences]
-    rows = pack_rows([s.length for s in sequences], width)
+    lengths = [s.length for s in sequences]
+    rows = pack_rows(lengths, max(width, *lengths) if width and lengths else 0)
     T = max((sum(sequences[i].length for i in row) for row in rows), default=0)
     owner, position, segment, limit = np.zeros((4, len(rows), T), dtype=np.int64)
     features: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}

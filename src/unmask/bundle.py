@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -30,6 +30,7 @@ from unmask.model import Model, task_from_record
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+_NEEDED = ("config.json", "tasks.json", "model.safetensors", "tokenizer.json")
 
 
 def is_bundle(path: Path) -> bool:
@@ -46,7 +47,7 @@ def save(
     card: str = "",
 ) -> None:
     """Write a bundle whole or not at all; one that stands there is replaced in one step."""
-    if path.exists() and not is_bundle(path) and (not path.is_dir() or any(path.iterdir())):
+    if not is_bundle(path) and not files.empty_or_new(path):
         raise UserError(f"{path} exists and is no bundle: choose another folder or remove it")
     with files.new_folder(path) as folder:
         state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
@@ -55,7 +56,7 @@ def save(
             "format": FORMAT,
             "encoder": model.encoder.config.model_dump(),
             "max_length": model.text.max_length,
-            "pooling": model.pooling.model_dump(),
+            "pooling": model.pooling and model.pooling.model_dump(),
         }
         files.write_json(folder / "config.json", config)
         files.write_json(folder / "tasks.json", model.task_records())
@@ -77,18 +78,28 @@ def load(path: Path) -> Model:
     config = files.read_json(path / "config.json")
     try:
         encoder = Encoder(EncoderConfig.model_validate(config["encoder"]))
-        pooling = Pooling.model_validate(config["pooling"])
-        text = TextInput.read(path / "tokenizer.json", int(config["max_length"]))
+        pooling = config["pooling"] and Pooling.model_validate(config["pooling"])
+        length = int(config["max_length"])
+        text = TextInput.read(path / "tokenizer.json", length)
         tasks = [task_from_record(r, text) for r in files.read_json(path / "tasks.json")]
-    except (KeyError, TypeError, ValidationError) as error:
-        raise UserError(f"{path} is a bundle whose config is incomplete: {error}") from None
-    heads = {task.name: task.build(encoder) for task in tasks}
+        heads = {task.name: task.build(encoder) for task in tasks}
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: its config is wrong or incomplete: {reason}") from None
+    if length > encoder.config.max_positions:
+        raise UserError(
+            f"{path}/config.json: max_length {length} is over the encoder's "
+            f"{encoder.config.max_positions} positions; the bundle was changed by hand"
+        )
     model = Model(encoder, text, {task.name: task for task in tasks}, heads, pooling)
     try:
         state = load_file(path / "model.safetensors")
         model.load_state_dict(state)
     except (SafetensorError, RuntimeError) as error:
-        raise UserError(f"{path}/model.safetensors does not fit its config: {error}") from None
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path}/model.safetensors does not fit its config: {reason}") from None
+    if not all(torch.isfinite(tensor.sum()) for tensor in state.values()):
+        raise UserError(f"{path}/model.safetensors holds weights that are not finite; refused")
     return model
 
 
@@ -98,13 +109,13 @@ def verify(path: Path) -> None:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise UserError(f"{path} was written by another version of unmask; convert it there")
     hashes = manifest.get("sha256")
-    if not isinstance(hashes, dict) or not {"config.json", "model.safetensors"} <= set(hashes):
+    if not isinstance(hashes, dict) or not set(_NEEDED) <= set(hashes):
         raise UserError(f"{path / MANIFEST} lists no hashes; fetch the bundle again")
     for name, expected in hashes.items():
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise UserError(f"{path / MANIFEST} names {name!r}, outside its folder: refused")
         file = path / name
-        if file.is_symlink() or not file.is_file():
-            raise UserError(f"{file} is missing or no plain file; fetch the bundle again")
+        if not file.is_file() or files.links_out(file, path):
+            raise UserError(f"{file} is missing or leads out of its folder; fetch the bundle again")
         if files.sha256(file) != expected:
             raise UserError(f"{file} is not what the manifest says: changed or cut short; refused")

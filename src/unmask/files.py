@@ -15,6 +15,10 @@ from typing import Any
 
 from unmask.errors import UserError
 
+_ADVICE = (
+    "could not write {}: {}; nothing half-written was left there. "
+    "Free some space or choose another folder"
+)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
@@ -24,7 +28,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing: is the folder complete?") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not readable JSON ({error}); fetch or write it again") from None
 
 
@@ -48,7 +52,8 @@ def sha256(path: Path) -> str:
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`; what was written there takes its place at the end."""
-    with _told_of_disk(path):
+    path = path.absolute()
+    with told_of_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         os.close(handle)
@@ -69,7 +74,8 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     On an error or an interrupt nothing is left, and what stood at `path` stands as it was.
     """
-    with _told_of_disk(path):
+    path = path.resolve()
+    with told_of_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
@@ -88,22 +94,31 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _told_of_disk(path: Path) -> Iterator[None]:
+def told_of_disk(path: Path) -> Iterator[None]:
+    """Turn what the disk says against writing `path` into a UserError."""
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(
-            f"could not write {path}: {reason}; nothing was left there. "
-            "Free some space or choose another folder"
-        ) from error
+        raise UserError(_ADVICE.format(path, error.strerror or error)) from error
     except Exception as error:  # safetensors has its own class for what the disk says
         if type(error).__name__ != "SafetensorError":
             raise
-        raise UserError(
-            f"could not write {path}: {error}; nothing was left there. "
-            "Free some space or choose another folder"
-        ) from error
+        raise UserError(_ADVICE.format(path, error)) from error
+
+
+def empty_or_new(path: Path) -> bool:
+    """Whether a folder can be written there without touching anything."""
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path} is a file: choose another name for the folder")
+    return not path.exists() or not any(path.iterdir())
+
+
+def links_out(file: Path, folder: Path) -> bool:
+    """Whether a file's link leads out of its folder; a hub cache's own blobs count as inside."""
+    homes = [folder.resolve()]
+    if homes[0].parent.name == "snapshots":  # the hub's cache links its snapshots to its blobs
+        homes.append(homes[0].parent.parent / "blobs")
+    return not any(file.resolve().is_relative_to(home) for home in homes)
 
 
 def _flush(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, TypeVar
@@ -15,6 +16,8 @@ from unmask.encoder import Encoder, Hidden, Pooling, pool_mean
 from unmask.errors import UserError
 from unmask.inputs.text import Encoded, TextInput
 from unmask.tasks import KINDS, OPTIONS, Answer, Row, Task, row_rng
+
+log = logging.getLogger("unmask")
 
 Result = TypeVar("Result")
 Precision = Literal["fp32", "bf16"]
@@ -43,8 +46,9 @@ class Model(nn.Module):
         self.encoder = encoder
         self.text = text
         self.tasks = dict(tasks or {})
-        self.heads = nn.ModuleDict(heads or {})
-        self.pooling = pooling or Pooling()
+        # A task may be called `train` or `type`; a module's child may not.
+        self.heads = nn.ModuleDict({f"{name}_head": head for name, head in (heads or {}).items()})
+        self.pooling = pooling
         self.precision: Precision = "fp32"
         self.eval()
 
@@ -56,7 +60,8 @@ class Model(nn.Module):
 
     def hidden(self, text: str, pair: str | None = None) -> Tensor:
         """The last hidden states of a text: (T, D), one row a token. They are not logits."""
-        example = Example((self.tokenize(text, pair).sequence(),), ())
+        self.eval()
+        example = Example((_said(self.tokenize(text, pair)).sequence(),), ())
         with torch.inference_mode(), self.autocast():
             hidden: Hidden = self.encoder(collate([example]).to(self.device))
             return hidden.last[0].float().cpu()
@@ -64,7 +69,10 @@ class Model(nn.Module):
     def encode(
         self, texts: str | Sequence[str], progress: Callable[[int], None] | None = None
     ) -> Tensor:
-        """One vector a text: (n, D), pooled and normalised as the checkpoint was trained to."""
+        """One vector a text: (n, D), pooled and normalised as the checkpoint was trained to.
+
+        One that was not trained for it gives the normalised mean of its hidden states.
+        """
         texts = [texts] if isinstance(texts, str) else texts
         examples = (self._pooled_example(text) for text in texts)
         vectors = list(self.run(examples, self._pool, progress=progress))
@@ -82,22 +90,26 @@ class Model(nn.Module):
             )
         if self.text.mask_token not in text:
             raise UserError(f"the text has no {self.text.mask_token} to fill: {text!r}")
-        return next(iter(self.predict(tasks[0].name, [text], top=top)))
+        answer: Any = self.predict(tasks[0].name, text, top=top)[0]
+        if not answer.guesses:
+            raise UserError(
+                f"the text's {self.text.mask_token} lies beyond the {answer.tokens} tokens that "
+                "are read; shorten it"
+            )
+        return answer
 
     def predict(
         self,
         task: str,
-        rows: Iterable[str | Row],
+        rows: str | Iterable[str | tuple[str, str] | Row],
         progress: Callable[[int], None] | None = None,
         **options: Any,
     ) -> list[Any]:
-        """The task's answers for texts, or for rows with its input columns, in their order."""
+        """The task's answers for texts, pairs, or rows with its input columns, in their order."""
         known = self.task(task)
-        columns = known.options.inputs
+        rows = [rows] if isinstance(rows, str) else rows
         examples = (
-            known.examples(
-                {columns[0]: row} if isinstance(row, str) else row, row_rng(0, task, 0, i), False
-            )[0]
+            known.examples(_as_row(row, known.options.inputs), row_rng(0, task, 0, i), False)[0]
             for i, row in enumerate(rows)
         )
         return list(self.answers(known, examples, options, progress))
@@ -116,6 +128,15 @@ class Model(nn.Module):
             raise UserError(f"this model has no task {name!r}; its tasks: {known}")
         return self.tasks[name]
 
+    def head(self, task: str) -> nn.Module:
+        """The head of the task of that name."""
+        return self.heads[f"{task}_head"]
+
+    @property
+    def how_to_pool(self) -> Pooling:
+        """The checkpoint's own pooling, or the usual one."""
+        return self.pooling or Pooling()
+
     def autocast(self) -> AbstractContextManager[Any]:
         """The precision that this model computes in."""
         if self.precision == "fp32":
@@ -125,7 +146,7 @@ class Model(nn.Module):
     def forward(self, task: Task[Any, Any], batch: Batch) -> dict[str, Tensor]:
         """A task's outputs for a batch."""
         hidden: Hidden = self.encoder(batch)
-        return task.outputs(self.heads[task.name], hidden, batch)
+        return task.outputs(self.head(task.name), hidden, batch)
 
     def answers(
         self,
@@ -140,7 +161,7 @@ class Model(nn.Module):
             some: Iterable[Example],
             finish: Callable[[dict[str, Tensor], Batch, Sequence[Example]], list[Answer]],
         ) -> Iterator[Answer]:
-            head = self.heads[task.name]
+            head = self.head(task.name)
             return self.run(
                 some,
                 lambda hidden, batch, own: finish(task.outputs(head, hidden, batch), batch, own),
@@ -175,13 +196,13 @@ class Model(nn.Module):
             yield from (results[i] for i in range(len(chunk)))
 
     def _pooled_example(self, text: str) -> Example:
-        sequence = self.text.encode(text).sequence()
-        count = sequence.length if self.pooling.mode == "mean" else 1
+        sequence = _said(self.text.encode(text)).sequence()
+        count = sequence.length if self.how_to_pool.mode == "mean" else 1
         return Example((sequence,), (torch.arange(count).numpy(),))
 
     def _pool(self, hidden: Hidden, batch: Batch, examples: Sequence[Example]) -> list[Tensor]:
         x = pool_mean(batch.gather(hidden.last).float(), batch.wanted_owner, batch.sequences)
-        if self.pooling.normalise:
+        if self.how_to_pool.normalise:
             x = nn.functional.normalize(x, dim=-1)
         return list(x.cpu())
 
@@ -191,6 +212,22 @@ class Model(nn.Module):
             {"name": t.name, "options": t.options.model_dump(mode="json"), "facts": t.facts}
             for t in self.tasks.values()
         ]
+
+
+def _as_row(row: str | tuple[str, ...] | Row, columns: Sequence[str]) -> Row:
+    if isinstance(row, Mapping):
+        return row
+    texts = (row,) if isinstance(row, str) else row
+    if len(texts) != len(columns):
+        raise UserError(f"this task reads {len(columns)} text(s), not {len(texts)}: {columns}")
+    return dict(zip(columns, texts, strict=True))
+
+
+def _said(encoded: Encoded) -> Encoded:
+    if encoded.dropped:
+        total = len(encoded.ids) + encoded.dropped
+        log.warning("a text of %d tokens was cut to %d", total, len(encoded.ids))
+    return encoded
 
 
 def task_from_record(record: Mapping[str, Any], text: TextInput) -> Task[Any, Any]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
-Advance = Callable[[float, str], None]
+
+class Advance(Protocol):
+    """Says how much was done, and what to show beside the bar."""
+
+    def __call__(self, done: float, note: str = "") -> None: ...
 
 
 @contextmanager
@@ -30,6 +35,7 @@ def bar(name: str, total: float | None, unit: str = "rows") -> Iterator[Advance]
         def render(self, task: Task) -> Text:
             return Text(f"{task.speed:,.0f} {unit}/s" if task.speed and unit else "")
 
+    console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -39,7 +45,8 @@ def bar(name: str, total: float | None, unit: str = "rows") -> Iterator[Advance]
         TextColumn("left"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
-        console=Console(stderr=True),
+        console=console,
+        disable=not console.is_terminal,
         transient=True,
     ) as progress:
         shown = progress.add_task(name, total=total, note="")

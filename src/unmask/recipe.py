@@ -6,8 +6,8 @@ its own options, so that this file knows none of them.
 
 from __future__ import annotations
 
+import copy
 import difflib
-import json
 import re
 import types
 import typing
@@ -18,9 +18,27 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+from pydantic_core import CoreSchema
 
 from unmask.errors import UserError
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-4 is a number, as in YAML 1.2, and not a text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
 class Strict(BaseModel):
@@ -48,6 +66,13 @@ class Source(Strict):
     @classmethod
     def _bare(cls, value: Any) -> Any:
         return {"path": value} if isinstance(value, str | list) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        texts = {"type": "array", "items": {"type": "string"}}
+        return {"anyOf": [{"type": "string"}, texts, handler(schema)]}
 
 
 class Column(Strict):
@@ -107,9 +132,11 @@ class EncoderOptions(Strict):
         None, alias="from", description="bundle or Hugging Face folder, package://…, or hub id"
     )
     shape: Literal["tiny", "mini", "small", "base"] | None = None
-    style: Literal["classic", "modern"] = "classic"
-    tokenizer: NewTokenizer | str = Field(
-        default_factory=NewTokenizer, description="a folder with one, or how to learn a new one"
+    style: Literal["classic", "modern"] | None = Field(
+        None, description="of a new encoder (classic unless said)"
+    )
+    tokenizer: NewTokenizer | str | None = Field(
+        None, description="of a new encoder: a folder with one, or how to learn one"
     )
     max_positions: int | None = Field(None, gt=2, description="longest sequence of a new encoder")
     dropout: float | None = Field(None, ge=0, lt=1, description="in place of the encoder's own")
@@ -119,6 +146,9 @@ class EncoderOptions(Strict):
     def _one_start(self) -> EncoderOptions:
         if (self.source is None) == (self.shape is None):
             raise ValueError("give either `from` (a pretrained encoder) or `shape` (a new one)")
+        for key in ("style", "tokenizer", "max_positions"):
+            if self.source is not None and getattr(self, key) is not None:
+                raise ValueError(f"`{key}` is for a new encoder; `from` brings its own")
         return self
 
 
@@ -146,7 +176,9 @@ class TrainOptions(Strict):
     epochs: float | None = Field(None, gt=0, description="passes over the rows (3 unless said)")
     steps: int | None = Field(None, gt=0, description="updates, in place of epochs")
     tokens: int | None = Field(None, gt=0, description="tokens, in place of epochs")
-    minutes: float | None = Field(None, gt=0, description="minutes of training, in place of epochs")
+    minutes: float | None = Field(
+        None, gt=0, description="minutes of the clock, evaluations included, in place of epochs"
+    )
     learning_rate: float = Field(1e-4, gt=0)
     head_learning_rate: float | None = Field(
         None, gt=0, description="for the tasks' heads (10 times learning_rate unless said)"
@@ -195,11 +227,8 @@ class Run(Strict):
     def _names(self) -> Run:
         if not self.tasks:
             raise ValueError("tasks: there is none; a run needs at least one")
-        for name, task in self.tasks.items():
-            if isinstance(task, TaskOptions) and task.train is None:
-                raise ValueError(f"`tasks.{name}.train` is missing: where do its rows come from?")
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-                raise ValueError(f"tasks: {name!r} is no name: use letters, digits, - and _")
+        for name in self.tasks:
+            check_name("tasks", name)
         return self
 
     def dump(self) -> dict[str, Any]:
@@ -208,6 +237,17 @@ class Run(Strict):
 
 
 Kinds = Mapping[str, type[TaskOptions]]
+
+
+def check_name(where: str, name: str) -> None:
+    """Refuse a name that could not be a file's: letters of any script, digits, - and _ are good."""
+    if not is_name(name):
+        raise ValueError(f"{where}: {name!r} is no name: use letters, digits, - and _")
+
+
+def is_name(name: str) -> bool:
+    """Whether a task or a stage may be called so."""
+    return re.fullmatch(r"\w[\w-]*", name) is not None
 
 
 def run_model(kinds: Kinds) -> type[Run]:
@@ -220,12 +260,14 @@ def run_model(kinds: Kinds) -> type[Run]:
 
 def json_schema(kinds: Kinds) -> dict[str, Any]:
     """The JSON Schema of a recipe, for editors."""
-    model = run_model(kinds)
-    stages = {"type": "object", "additionalProperties": {"type": "object"}}
-    schema = model.model_json_schema(by_alias=True)
-    schema["properties"]["stages"] = stages
-    schema["required"] = ["encoder"]
-    return schema
+    run = run_model(kinds).model_json_schema(by_alias=True, ref_template="#/$defs/{model}")
+    definitions = run.pop("$defs")
+    stage = {**run, "required": [], "title": "Stage"}
+    run["properties"] = {
+        **run["properties"],
+        "stages": {"type": "object", "additionalProperties": {"$ref": "#/$defs/Stage"}},
+    }
+    return {**run, "required": ["encoder"], "$defs": {**definitions, "Stage": stage}}
 
 
 def read(source: Path | Mapping[str, Any], changes: Iterable[str] = ()) -> dict[str, Any]:
@@ -234,13 +276,13 @@ def read(source: Path | Mapping[str, Any], changes: Iterable[str] = ()) -> dict[
     if isinstance(source, Path):
         where = str(source)
         try:
-            data = yaml.safe_load(source.read_text(encoding="utf-8"))
+            data = yaml.load(source.read_text(encoding="utf-8"), _Loader)
         except FileNotFoundError:
             raise UserError(f"{where}: there is no such recipe") from None
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise UserError(f"{where} is not readable YAML: {error}") from None
     else:
-        data = json.loads(json.dumps(dict(source)))
+        data = copy.deepcopy(dict(source))
     if not isinstance(data, dict):
         raise UserError(f"{where} must hold keys such as `encoder` and `tasks`")
     for change in changes:
@@ -256,7 +298,10 @@ def read(source: Path | Mapping[str, Any], changes: Iterable[str] = ()) -> dict[
         if last in BUDGETS:  # a new budget takes the place of the old one
             for unit in BUDGETS:
                 place.pop(unit, None)
-        place[last] = yaml.safe_load(value)
+        try:
+            place[last] = yaml.load(value, _Loader)
+        except yaml.YAMLError:
+            raise UserError(f"{change!r}: the value is not readable YAML") from None
     return data
 
 
@@ -264,7 +309,8 @@ def parse(data: Mapping[str, Any], kinds: Kinds) -> dict[str, Run]:
     """Check a recipe; its stages by name, in order (a recipe without stages is one, named '').
 
     A staged recipe has one `encoder` and, under `stages`, the rest of a run for each stage.
-    Each stage after the first starts from the encoder that the stage before it trained.
+    Each stage after the first starts from the encoder that the stage before it trained. What
+    stands outside the stages holds for all of them, unless a stage says otherwise.
     """
     if "stages" not in data:
         return {"": _check(data, kinds)}
@@ -272,10 +318,29 @@ def parse(data: Mapping[str, Any], kinds: Kinds) -> dict[str, Run]:
     stages = data["stages"]
     if not isinstance(stages, Mapping) or not stages:
         raise UserError("stages: give each stage a name and its tasks")
-    return {
-        str(name): _check({**common, **(stage or {})}, kinds, f"stages.{name}.")
-        for name, stage in stages.items()
-    }
+    runs = {}
+    for name, stage in stages.items():
+        try:
+            check_name("stages", str(name))
+        except ValueError as error:
+            raise UserError(f"recipe: {error}") from None
+        if not isinstance(stage or {}, Mapping):
+            raise UserError(f"recipe: `stages.{name}` must hold keys such as `tasks` and `train`")
+        runs[str(name)] = _check(_merged(common, stage or {}), kinds, f"stages.{name}.")
+    return runs
+
+
+def _merged(common: Mapping[str, Any], stage: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage over what is common to all; its own budget takes the place of the common one."""
+    merged = {**common, **stage}
+    for key in ("train", "mixture"):
+        ours, theirs = common.get(key), stage.get(key)
+        if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+            kept = {
+                k: v for k, v in ours.items() if k not in BUDGETS or not set(BUDGETS) & {*theirs}
+            }
+            merged[key] = {**kept, **theirs}
+    return merged
 
 
 def _check(data: Mapping[str, Any], kinds: Kinds, prefix: str = "") -> Run:

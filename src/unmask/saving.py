@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from unmask import files
 from unmask.errors import UserError
 from unmask.interop import Checkpoint, write_checkpoint, write_sentence_transformers
 from unmask.model import Model
@@ -13,7 +14,7 @@ from unmask.tasks.classify import Classify
 def save_as(model: Model, path: str | Path, format: str, task: str | None = None) -> None:
     """Write a model's encoder and one task's head as `huggingface` or `sentence-transformers`."""
     folder = Path(path)
-    if folder.exists() and any(folder.iterdir()):
+    if not files.empty_or_new(folder):
         raise UserError(f"{folder} exists and is not empty: choose another folder or remove it")
     if format == "sentence-transformers":
         write_sentence_transformers(to_checkpoint(model, None), folder)
@@ -31,11 +32,11 @@ def to_checkpoint(model: Model, name: str | None) -> Checkpoint:
         config=model.encoder.config,
         encoder=model.encoder,
         text=model.text,
-        pooling=model.pooling,
+        pooling=model.how_to_pool,
     )
     if name is not None:
         task = model.task(name)
-        found.heads = {task.kind: model.heads[name]}
+        found.heads = {task.kind: model.head(name)}
         if isinstance(task, Classify):
             found.labels = tuple(task.labels)
             found.multi_label = task.options.multi_label

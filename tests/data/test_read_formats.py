@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from unmask.data import sources
-from unmask.data.sources import Rows, Source, read, row_id
+from unmask.data.sources import Rows, Source, read
 
 
 def rows_of(path: Path | str | list[str], **options: Any) -> list[dict[str, Any]]:
@@ -147,7 +147,7 @@ def test_rows_are_a_sequence_with_ids(tmp_path: Path) -> None:
     part = rows[1:]
     assert [row["text"] for row in part] == ["b", "c"]
     assert rows[-1] == {"text": "c"}
-    assert [row_id(part, i) for i in range(len(part))] == [1, 2]
+    assert part.ids.tolist() == [1, 2]
     with pytest.raises(IndexError):
         rows[3]
 

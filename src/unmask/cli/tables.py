@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from unmask.loading import load
 from unmask.model import Model
 from unmask.recipe import Source
 from unmask.runtime.threads import use_available_cpus
+from unmask.tasks import Answer
 
 
 def open_model(source: str) -> Model:
@@ -51,10 +53,35 @@ def read_rows(
     return [dict(zip(columns, texts or (), strict=True))]
 
 
+def texts_of(rows: Sequence[Mapping[str, Any]], column: str) -> list[str]:
+    """A column's texts; a UserError names the first row that has none."""
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row[column], str):
+            raise UserError(f"row {number}: column {column!r} holds {row[column]!r} and no text")
+    return [row[column] for row in rows]
+
+
+def beside(row: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
+    """A row and its answer's columns; where both have one of a name, the answer's is `answer_…`."""
+    columns = answer.columns()
+    return {**row, **{f"answer_{k}" if k in row else k: v for k, v in columns.items()}}
+
+
+def check_output(path: Path | None, suffixes: tuple[str, ...]) -> None:
+    """Refuse an output that cannot be written, before any work is done for it."""
+    if path is None:
+        return
+    if path.suffix not in suffixes:
+        raise UserError(f"{path}: the output is {' or '.join(suffixes)}")
+    folder = path.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(f"{path}: {folder} cannot be written to; choose another folder")
+
+
 def write_rows(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Records as CSV (nested values as JSON) or JSONL, whole or not at all."""
-    if path.suffix not in (".csv", ".jsonl"):
-        raise UserError(f"{path}: the output is .csv or .jsonl")
     with files.new_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         if path.suffix == ".jsonl":
             for record in records:
@@ -71,11 +98,9 @@ def write_vectors(rows: Sequence[Mapping[str, Any]], vectors: Tensor, path: Path
     if path.suffix == ".npy":
         with files.new_file(path) as partial, partial.open("wb") as file:
             np.save(file, vectors.numpy(), allow_pickle=False)
-    elif path.suffix == ".jsonl":
+    else:
         records = zip(rows, vectors.tolist(), strict=True)
         write_rows([{**row, "vector": vector} for row, vector in records], path)
-    else:
-        raise UserError(f"{path}: the output is .npy or .jsonl")
 
 
 def _cell(value: Any) -> Any:

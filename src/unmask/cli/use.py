@@ -27,14 +27,15 @@ def predict(
     """
     from unmask import progress
     from unmask.cli.output import print_json, print_table, shorten
-    from unmask.cli.tables import only_task, open_model, read_rows, write_rows
+    from unmask.cli.tables import beside, check_output, only_task, open_model, read_rows, write_rows
 
+    check_output(output, (".csv", ".jsonl"))
     model = open_model(bundle)
     known = model.task(task or only_task(model))
     rows = read_rows(texts, input, known.options.inputs)
     with progress.bar("predict", len(rows)) as advance:
-        answers = model.predict(known.name, rows, progress=lambda n: advance(n, ""))
-    records = [{**row, **answer.columns()} for row, answer in zip(rows, answers, strict=True)]
+        answers = model.predict(known.name, rows, progress=advance)
+    records = [beside(row, answer) for row, answer in zip(rows, answers, strict=True)]
     cut = sum(answer.dropped > 0 for answer in answers)
     if cut:
         typer.echo(
@@ -42,9 +43,9 @@ def predict(
         )
     if output:
         write_rows(records, output)
-    elif json:
+    if json:
         print_json(records)
-    else:
+    elif not output:
         print_table(
             "",
             ["answer", "probability", "text"],
@@ -94,12 +95,13 @@ def embed(
     """
     from unmask import progress
     from unmask.cli.output import print_json
-    from unmask.cli.tables import open_model, read_rows, write_vectors
+    from unmask.cli.tables import check_output, open_model, read_rows, texts_of, write_vectors
 
+    check_output(output, (".npy", ".jsonl"))
     model = open_model(bundle)
     rows = read_rows(texts, input, (column,))
     with progress.bar("embed", len(rows)) as advance:
-        vectors = model.encode([str(r[column]) for r in rows], progress=lambda n: advance(n, ""))
+        vectors = model.encode(texts_of(rows, column), progress=advance)
     if output:
         write_vectors(rows, vectors, output)
     else:

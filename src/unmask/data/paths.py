@@ -46,7 +46,7 @@ def find(path: str) -> dict[Path, Captures]:
 
 def _package_roots(package: str) -> list[str]:
     # Only a top-level name is looked up: for `a.b`, find_spec would import `a`.
-    spec = find_spec(package) if package.isidentifier() else None
+    spec = find_spec(package) if package.isidentifier() and package != "__main__" else None
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
             f"the Python package {package!r} is not installed, or holds no files: "

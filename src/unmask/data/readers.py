@@ -201,11 +201,11 @@ def _batched(rows: Iterator[tuple[int, Row]], path: Path, unit: str) -> Iterator
 def _array(name: str, block: list[tuple[int, Row]], path: Path, unit: str) -> pa.Array:
     try:
         return pa.array([row.get(name) for _, row in block])
-    except (pa.ArrowException, OverflowError):
+    except (pa.ArrowException, OverflowError, UnicodeError):
         number, value = _odd_one(name, block)
         raise UserError(
-            f"{path}, {unit} {number}: {name!r} is {str(value)[:40]!r}, unlike the rows before it; "
-            "give every row of a column one type"
+            f"{path}, {unit} {number}: {name!r} is {str(value)[:40]!a}, unlike the rows before it; "
+            "give every row of a column one type, and only Unicode text"
         ) from None
 
 
@@ -217,7 +217,7 @@ def _odd_one(name: str, block: list[tuple[int, Row]]) -> tuple[int, Any]:
         try:
             pa.array([row.get(name) for _, row in block[:middle]])
             low = middle
-        except (pa.ArrowException, OverflowError):
+        except (pa.ArrowException, OverflowError, UnicodeError):
             high = middle
     return block[low][0], block[low][1].get(name)
 

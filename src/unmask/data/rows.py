@@ -70,11 +70,6 @@ class Rows(Sequence[dict[str, Any]]):
         return [self._batches[b].column(name)[at].as_py() for name in columns]
 
 
-def row_id(rows: Rows, i: int) -> int:
-    """A number that stays with row i however the rows are split: its place in the source."""
-    return int(rows.ids[i])
-
-
 def require(rows: Rows, columns: Sequence[str]) -> None:
     """Raise a UserError unless the rows have all of these columns."""
     for name in columns:

@@ -20,12 +20,12 @@ import pyarrow as pa
 from unmask.data.columns import aligned, plain, with_constants
 from unmask.data.paths import Captures, find
 from unmask.data.readers import batches
-from unmask.data.rows import Rows, check_column, hold_out, require, row_id
+from unmask.data.rows import Rows, check_column, hold_out, require
 from unmask.errors import UserError
 from unmask.files import new_file
 from unmask.recipe import Source
 
-__all__ = ["Rows", "Source", "hold_out", "read", "require", "row_id"]
+__all__ = ["Rows", "Source", "hold_out", "read", "require"]
 
 HUB = "hub://"
 
@@ -155,7 +155,12 @@ def _digest(*parts: Any) -> str:
 
 
 def _hub(source: Source, path: str) -> Iterator[tuple[str, pa.RecordBatch]]:
-    import datasets  # takes most of a second
+    try:
+        import datasets  # takes most of a second
+    except ModuleNotFoundError:
+        raise UserError(
+            f"{path}: rows from the hub need the extra `hub`; pip install 'unmask[hub]'"
+        ) from None
 
     split = source.split or "train"
     datasets.disable_progress_bars()

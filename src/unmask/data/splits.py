@@ -14,28 +14,28 @@ log = logging.getLogger("unmask")
 
 @dataclass(frozen=True)
 class Splits:
-    """A task's rows; `valid` and `test` may be absent."""
+    """A task's rows; those to learn from may be absent where a bundle is only scored."""
 
-    train: Rows
+    train: Rows | None
     valid: Rows | None
     test: Rows | None
 
 
 def split_rows(name: str, options: TaskOptions, seed: int) -> Splits:
     """Read a task's sources; where a split is a share, hold out that share of `train`."""
-    if options.train is None:
-        raise UserError(f"task {name} names no training rows: add `train` to it")
-    train = read_checked(name, options, options.train)
+    train = read_checked(name, options, options.train) if options.train else None
     parts: dict[str, Rows | None] = {}
     for split in ("test", "valid"):
         source = getattr(options, split)
         if isinstance(source, float):
+            if train is None:
+                continue
             train, held = hold_out(train, source, list(options.inputs), seed)
             log.info("task %s: %d of its rows are held out as %s", name, len(held), split)
             parts[split] = held
         else:
             parts[split] = None if source is None else read_checked(name, options, source)
-    return Splits(train, parts["valid"], parts["test"])
+    return Splits(train, parts.get("valid"), parts.get("test"))
 
 
 def read_checked(name: str, options: TaskOptions, source: Source) -> Rows:

@@ -28,14 +28,14 @@ def dropout(x: Tensor, rate: float) -> Tensor:
     here 16 bits decide, so the rate is exact to 1 / 65,536. The numbers are torch's own, from
     its default generator.
     """
-    if rate == 0:
+    kept = round((1 - rate) * 2**16)
+    if kept >= 2**16:
         return x
     if x.device.type != "cpu":
         return F.dropout(x, rate)
     drawn = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-    kept = round((1 - rate) * 2**16)
     mask = drawn.view(torch.int16)[: x.numel()].view(x.shape) < kept - 2**15
-    return x * mask.to(x.dtype).mul_(2**16 / kept)
+    return x * mask.to(x.dtype).mul_(2**16 / max(kept, 1))
 
 
 class Dropout(nn.Module):

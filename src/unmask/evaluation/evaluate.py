@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ from unmask import progress, recipe
 from unmask.data.splits import split_rows
 from unmask.errors import UserError
 from unmask.evaluation.scores import judge, scores, worst
+from unmask.recipe import TaskOptions
 from unmask.runtime.threads import use_available_cpus
-from unmask.tasks import OPTIONS
+from unmask.tasks import OPTIONS, Task
+
+log = logging.getLogger("unmask")
 
 
 def evaluate(
@@ -19,12 +23,14 @@ def evaluate(
 ) -> dict[str, Any]:
     """Scores of every task with held-out rows, and its worst errors.
 
-    The rows are those of the bundle's own recipe unless another is given; the recipe's tasks are
-    matched by name, and its last stage counts.
+    The rows are those of the bundle's own recipe unless another is given; then its tasks, matched
+    by name, say which rows and columns to read. The last of its stages counts.
     """
     folder = Path(bundle)
     use_available_cpus()
     model = bundles.load(folder)
+    if recipe_path is None and not (folder / "recipe.yaml").is_file():
+        raise UserError(f"{folder} was not trained by a recipe: say which rows with --recipe")
     data = recipe.read(recipe_path or folder / "recipe.yaml")
     run = list(recipe.parse(data, OPTIONS).values())[-1]
     shared = [name for name in run.tasks if name in model.tasks]
@@ -35,17 +41,36 @@ def evaluate(
         )
     found: dict[str, Any] = {"precision": model.precision, "scores": [], "worst": []}
     for name in shared:
-        task = model.task(name)
-        splits = split_rows(name, run.tasks[name], run.train.seed)
+        options = run.tasks[name]
+        task = _reading(model.task(name), options)
+        splits = split_rows(name, options, run.train.seed)
+        if recipe_path is not None and float in (type(options.valid), type(options.test)):
+            log.warning(
+                "task %s: its held-out rows are drawn from `train` by this recipe; the bundle may "
+                "have been trained on them",
+                name,
+            )
         for split, rows in (("valid", splits.valid), ("test", splits.test)):
             if rows is None:
                 continue
             task.check(rows, split)
             with progress.bar(f"{name} {split}", len(rows)) as advance:
-                judged = judge(model, task, rows, lambda n, tell=advance: tell(n, ""))  # type: ignore[misc]
-            found["scores"] += [s.record() for s in scores(task, split, judged)]
+                judged = judge(model, task, rows, advance)
+            found["scores"] += [s.record() for s in scores(task, split, judged, model.precision)]
             if split == "test" or splits.test is None:
                 found["worst"] += worst(task, judged, errors)
     if not found["scores"]:
         raise UserError("no task of the recipe has held-out rows: give it `test` or `valid`")
     return found
+
+
+def _reading(task: Task[Any, Any], options: TaskOptions) -> Task[Any, Any]:
+    """The bundle's task, reading the rows and columns that these options name."""
+    if options.kind != task.kind:
+        raise UserError(
+            f"task {task.name} is of kind {options.kind} in the recipe, and of kind {task.kind} "
+            "in the bundle; name another"
+        )
+    if "head" in type(options).model_fields:  # what the bundle's weights are for
+        options = options.model_copy(update={"head": task.options.head})
+    return type(task)(task.name, options, task.text, task.facts)

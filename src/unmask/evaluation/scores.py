@@ -12,7 +12,6 @@ from unmask.model import Model
 from unmask.recipe import Column
 from unmask.tasks import Answer, Row, Task, row_rng
 
-TAGS = ("language", "domain", "modality")
 _EVALUATION_SEED = 0x5C0  # corruption drawn for scoring never changes
 
 
@@ -28,6 +27,7 @@ class Score:
     language: str | None = None
     domain: str | None = None
     modality: str | None = "text"
+    precision: str = "fp32"  # that the model computed in
 
     def record(self) -> dict[str, Any]:
         """The score as plain data."""
@@ -57,38 +57,51 @@ def judge(
             counts.append(len(own))
             yield from own
 
-    answers = iter(list(model.answers(task, examples(), progress=progress)))
+    answers = iter(list(model.answers(task, examples(), {"top": 1}, progress)))
     return [
         Judged(rows[i], tuple(next(answers) for _ in range(count)))
         for i, count in enumerate(counts)
     ]
 
 
-def scores(task: Task[Any, Any], split: str, judged: Sequence[Judged]) -> list[Score]:
-    """All of the task's metrics over all rows, then over the rows of each tag's value."""
+def scores(
+    task: Task[Any, Any], split: str, judged: Sequence[Judged], precision: str
+) -> list[Score]:
+    """All of the task's metrics over all rows, then over the rows of each tag's value.
+
+    Where rows were cut to fit, the metric `cut` says what share of them.
+    """
     judged = [one for one in judged if one.answers]
     if not judged:
         raise UserError(f"task {task.name}: no row of its {split} split has anything to score")
-    found = []
     fixed = {k: v for k, v in task.options.tags.items() if isinstance(v, str)}
-    found += _measure(task, split, judged, fixed)
-    for tag in TAGS:
-        column = task.options.tags.get(tag)
-        if isinstance(column, Column):
-            values = sorted({str(one.row.get(column.column)) for one in judged})
-            for value in values:
-                part = [one for one in judged if str(one.row.get(column.column)) == value]
-                found += _measure(task, split, part, {**fixed, tag: value})
+    found = _measure(task, split, judged, precision, fixed)
+    cut = sum(any(answer.dropped for answer in one.answers) for one in judged) / len(judged)
+    if cut:
+        found.append(Score(task.name, split, "cut", cut, len(judged), precision=precision, **fixed))
+    for tag, column in task.options.tags.items():
+        if not isinstance(column, Column):
+            continue
+        groups: dict[str, list[Judged]] = {}
+        for one in judged:
+            if one.row.get(column.column) is not None:
+                groups.setdefault(str(one.row[column.column]), []).append(one)
+        for value in sorted(groups):
+            found += _measure(task, split, groups[value], precision, {**fixed, tag: value})
     return found
 
 
 def _measure(
-    task: Task[Any, Any], split: str, judged: Sequence[Judged], tags: dict[str, str]
+    task: Task[Any, Any],
+    split: str,
+    judged: Sequence[Judged],
+    precision: str,
+    tags: dict[str, str],
 ) -> list[Score]:
     answers = [answer for one in judged for answer in one.answers]
     rows = [one.row for one in judged for _ in one.answers]
     return [
-        Score(task.name, split, metric, value, len(judged), **tags)
+        Score(task.name, split, metric, value, len(judged), precision=precision, **tags)
         for metric, value in task.score(answers, rows).items()
     ]
 

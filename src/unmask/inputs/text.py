@@ -29,10 +29,31 @@ class Encoded:
     ids: np.ndarray  # (n,) int64
     kinds: np.ndarray  # (n,) int64: BERT's token types
     offsets: np.ndarray  # (n, 2) int64: the characters each token came from; (0, 0) if special
-    special: np.ndarray  # (n,) bool: tokens that stand for no text
+    sides: np.ndarray  # (n,) int64: 0 in the text, 1 in its pair, -1 for special tokens
     words: np.ndarray  # (n,) int64: number of the word each token belongs to; -1 if special
     tokens: list[str]
     dropped: int  # tokens that truncation cut
+
+    @property
+    def special(self) -> np.ndarray:
+        """(n,) bool: tokens that stand for no text."""
+        return self.sides < 0
+
+    def pick(self, places: np.ndarray, dropped: int) -> Encoded:
+        """The tokens at these places."""
+        return Encoded(
+            self.ids[places],
+            self.kinds[places],
+            self.offsets[places],
+            self.sides[places],
+            self.words[places],
+            [self.tokens[i] for i in places.tolist()],
+            dropped,
+        )
+
+    def without(self, places: np.ndarray) -> Encoded:
+        """All tokens but those at these places, which count as dropped."""
+        return self.pick(np.delete(np.arange(len(self.ids)), places), len(places))
 
     def sequence(self) -> Sequence:
         """These tokens as a sequence for the encoder."""
@@ -88,53 +109,63 @@ class TextInput:
         """How the mask is written in a text."""
         return str(self.tokenizer.id_to_token(self.mask_id))
 
-    @cached_property
-    def special_ids(self) -> np.ndarray:
-        """The ids of all special tokens, sorted."""
-        added = self.tokenizer.get_added_tokens_decoder()
-        return np.array(sorted(i for i, token in added.items() if token.special), dtype=np.int64)
-
     def encode(self, text: str, pair: str | None = None, max_length: int | None = None) -> Encoded:
         """Tokens of a text or of a pair; the longer text of a pair is cut first."""
+        whole = self._whole(text, pair)
         limit = min(max_length or self.max_length, self.max_length)
-        encoding = self.tokenizer.encode(text, pair)
-        if len(encoding) <= limit:
-            return _encoded(encoding, 0)
-        first = self.tokenizer.encode(text, add_special_tokens=False)
-        second = None if pair is None else self.tokenizer.encode(pair, add_special_tokens=False)
-        room = limit - self.tokenizer.num_special_tokens_to_add(pair is not None)
+        if len(whole.ids) <= limit:
+            return whole
+        sides = [np.flatnonzero(whole.sides == side) for side in (0, 1)]
+        room = limit - int((whole.sides < 0).sum())
         if room < 1:
             raise UserError(f"max_length {limit} leaves no room for text; set it higher")
-        keep = room
-        if second is not None:
-            keep = max(room - len(second), room - room // 2)
-            second.truncate(max(room - min(keep, len(first)), 0))
-        first.truncate(keep)
-        cut = self.tokenizer.post_process(first, second, add_special_tokens=True)
-        return _encoded(cut, len(encoding) - len(cut))
+        first, second = (len(side) for side in sides)
+        kept = min(first, max(room - second, room - room // 2))
+        cut = (sides[0][kept:], sides[1][room - kept :])
+        return whole.without(np.concatenate(cut))
 
     def windows(self, text: str, max_length: int | None = None) -> Iterator[Encoded]:
         """A long text as consecutive windows, none overlapping, no token lost."""
-        limit = min(max_length or self.max_length, self.max_length)
-        room = limit - self.tokenizer.num_special_tokens_to_add(False)
-        encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        if len(encoding) > room:
-            encoding.truncate(room)
-        for part in (encoding, *encoding.overflowing):
-            yield _encoded(self.tokenizer.post_process(part, None, add_special_tokens=True), 0)
+        whole = self._whole(text, None)
+        inside = np.flatnonzero(whole.sides == 0)
+        room = min(max_length or self.max_length, self.max_length) - int((whole.sides < 0).sum())
+        if room < 1:
+            raise UserError("max_length leaves no room for text; set it higher")
+        if len(inside) <= room:
+            yield whole
+            return
+        begin, end = np.arange(inside[0]), np.arange(inside[-1] + 1, len(whole.ids))
+        for start in range(0, len(inside), room):
+            part = np.concatenate((begin, inside[start : start + room], end))
+            yield whole.pick(part, dropped=0)
+
+    def _whole(self, text: str, pair: str | None) -> Encoded:
+        try:
+            encoding = self.tokenizer.encode(text, pair)
+        except TypeError:  # what the library says of lone surrogates
+            raise UserError(
+                f"a text holds characters that are not Unicode ({text[:40]!a}); mend its encoding"
+            ) from None
+        if not encoding.ids:
+            raise UserError(
+                f"the text {text[:40]!r} has no tokens, and this tokenizer adds none of its own; "
+                "drop the row"
+            )
+        return _encoded(encoding)
 
     def decode(self, ids: list[int]) -> str:
         """The text of some ids, without special tokens."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
 
-def _encoded(encoding: Encoding, dropped: int) -> Encoded:
+def _encoded(encoding: Encoding) -> Encoded:
+    sides = [-1 if side is None else side for side in encoding.sequence_ids]
     return Encoded(
         ids=np.array(encoding.ids, dtype=np.int64),
         kinds=np.array(encoding.type_ids, dtype=np.int64),
         offsets=np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2),
-        special=np.array(encoding.special_tokens_mask, dtype=bool),
+        sides=np.array(sides, dtype=np.int64),
         words=np.array([-1 if w is None else w for w in encoding.word_ids], dtype=np.int64),
         tokens=encoding.tokens,
-        dropped=dropped,
+        dropped=0,
     )

@@ -10,7 +10,7 @@ from unmask.errors import UserError
 
 _PACKAGE = "package://"
 _HUB_ID = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
-_FILES = ["*.json", "*.safetensors", "*.txt"]  # data: no code, no pickle
+_FILES = ["*.json", "*.safetensors", "*.txt", "*.md", "*.yaml"]  # data: no code, no pickle
 
 
 def resolve(source: str) -> Path:
@@ -28,7 +28,7 @@ def resolve(source: str) -> Path:
     if not re.fullmatch(_HUB_ID, source):
         raise UserError(
             f"there is no folder {source}, and it is not a hub id; give a folder, owner/name on "
-            f"the Hugging Face hub, or {_PACKAGE}NAME/path"
+            f"the Hugging Face hub (google-bert/bert-base-uncased), or {_PACKAGE}NAME/path"
         )
     return _from_hub(source)
 
@@ -52,7 +52,7 @@ def _from_hub(source: str) -> Path:
 def _in_package(source: str) -> Path:
     name, _, inside = source.removeprefix(_PACKAGE).partition("/")
     # A dotted name would run the package above it, so only a top-level one is looked for.
-    spec = find_spec(name) if name.isidentifier() else None
+    spec = find_spec(name) if name.isidentifier() and name != "__main__" else None
     if spec is None or not spec.submodule_search_locations:
         raise UserError(f"{source}: there is no installed package {name!r}; install it with pip")
     root = Path(next(iter(spec.submodule_search_locations))).resolve()

@@ -7,10 +7,11 @@ from pathlib import Path
 
 
 def use_available_cpus() -> None:
-    """Let torch compute with as many threads as there are processors to use."""
+    """Let torch use a thread for each processor there is, unless OMP_NUM_THREADS says."""
     import torch
 
-    torch.set_num_threads(available_cpus())
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(available_cpus())
 
 
 def available_cpus() -> int:

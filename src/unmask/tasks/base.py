@@ -151,8 +151,8 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
 
 
 def row_rng(seed: int, task: str, epoch: int, row: int) -> np.random.Generator:
-    """The randomness of one row in one epoch.
+    """The randomness of one row in one epoch; of the epoch's order for row -1.
 
     It depends on nothing else, so that order, workers and resuming cannot change it.
     """
-    return np.random.default_rng((seed, zlib.crc32(task.encode()), epoch, row))
+    return np.random.default_rng((seed, zlib.crc32(task.encode()), epoch, row + 1))

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from unmask.batch import Batch, Example
@@ -32,6 +32,13 @@ class ClassifyOptions(TaskOptions):
         None, description="how logits are made (as the encoder's family makes them unless said)"
     )
 
+    @field_validator("head")
+    @classmethod
+    def _pooled(cls, head: HeadConfig | None) -> HeadConfig | None:
+        if head is not None and head.pooling == "none":
+            raise ValueError("pooling: a text has one label, so pool by cls or mean")
+        return head
+
 
 @dataclass(frozen=True)
 class LabelAnswer(Answer):
@@ -50,7 +57,7 @@ class LabelAnswer(Answer):
     def columns(self) -> dict[str, Any]:
         """Label, its probability, and every label's."""
         return {
-            "label": self.short,
+            "prediction": self.short,
             "probability": max(self.probabilities.values()),
             "probabilities": self.probabilities,
             **super().columns(),
@@ -206,10 +213,20 @@ def _labels(task: str, options: ClassifyOptions, row: Row) -> list[str]:
     if options.multi_label:
         if isinstance(value, str):
             value = value.split(options.separator) if options.separator else [value]
+        if value is not None and not isinstance(value, list | tuple):
+            raise UserError(
+                f"task {task}: column {options.label!r} holds {value!r} and no list of labels; "
+                "with one label a row, leave `multi_label` out"
+            )
         return [str(item).strip() for item in value or [] if str(item).strip()]
     if value is None or (isinstance(value, str) and not value.strip()):
         raise UserError(
             f"task {task}: a row has no label in column {options.label!r} "
             f"({dict(list(row.items())[:3])!r}); label it or drop it"
         )
-    return [str(value)]
+    if isinstance(value, list | dict) or value != value:  # only NaN is not itself
+        raise UserError(
+            f"task {task}: column {options.label!r} holds {value!r} and no single label; set "
+            "`multi_label: true` for lists, or mend the row"
+        )
+    return [str(value).strip()]

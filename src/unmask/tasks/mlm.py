@@ -161,7 +161,7 @@ class Mlm(Task[MlmOptions, FillAnswer]):
         self, run: Runner[FillAnswer], examples: Iterable[Example], options: Mapping[str, Any]
     ) -> Iterator[FillAnswer]:
         """Answers with the `top` likeliest candidates for each hidden token (5 unless said)."""
-        return run(examples, partial(self.answers, top=int(options.get("top", 5))))
+        return run(examples, partial(self.answers, top=max(int(options.get("top", 5)), 1)))
 
     def score(self, answers: Sequence[FillAnswer], rows: Sequence[Row]) -> dict[str, float]:
         """Mean loss in nats a hidden token, and how often the best guess is the truth."""

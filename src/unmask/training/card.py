@@ -9,8 +9,8 @@ from unmask.model import Model
 from unmask.recipe import Run
 
 
-def model_card(model: Model, run: Run, found: Sequence[Score], seconds: float) -> str:
-    """Markdown for the bundle's README.md."""
+def model_card(model: Model, run: Run, found: Sequence[Score], made: str) -> str:
+    """Markdown for the bundle's README.md; `made` says in what precision, seed and time."""
     config = model.encoder.config
     weights = sum(p.numel() for p in model.parameters())
     lines = [
@@ -19,8 +19,8 @@ def model_card(model: Model, run: Run, found: Sequence[Score], seconds: float) -
         f"An encoder of {config.num_layers} layers, {config.hidden_size} wide, with "
         f"{len(model.tasks)} task(s): {weights / 1e6:.1f} million weights, stored as fp32.",
         f"It started from {run.encoder.source or 'nothing: its weights were drawn at random'}.",
-        f"Trained in {run.train.precision} for {seconds / 60:.1f} minutes with seed "
-        f"{run.train.seed}; `recipe.yaml` holds all that is needed to do it again.",
+        f"Trained {made}; `recipe.yaml` is the recipe with every default written out. (Its paths "
+        "are relative to the folder that it was run in.)",
         "",
         "## Tasks",
         "",

@@ -13,14 +13,14 @@ from typing import Any
 
 import torch
 
-from unmask import bundle, progress
+from unmask import bundle, files, progress
 from unmask.errors import UserError
 from unmask.evaluation.scores import Score, headline, judge, scores
 from unmask.model import Model
 from unmask.recipe import Run, TrainOptions
 from unmask.tasks import Row
 from unmask.training.optimiser import make_optimiser, rate_at, set_rate
-from unmask.training.stream import MixedStream
+from unmask.training.stream import Chunk, MixedStream
 from unmask.training.update import update
 
 log = logging.getLogger("unmask")
@@ -37,6 +37,12 @@ class Meter:
     rows: int = 0
     seconds: float = 0.0
     began: float = field(default_factory=time.monotonic)
+
+    def count(self, chunks: Sequence[Chunk]) -> None:
+        """Take an update's chunks as used."""
+        self.steps += 1
+        self.tokens += sum(chunk.tokens for chunk in chunks)
+        self.rows += sum(chunk.rows for chunk in chunks)
 
     @property
     def share(self) -> float:
@@ -70,19 +76,17 @@ def fit(
     best = -math.inf
     pace = _Pace(options.evaluate_every)
     with (
+        files.told_of_disk(folder / "metrics.jsonl"),
         (folder / "metrics.jsonl").open("a", encoding="utf-8", buffering=1) as metrics,
         progress.bar("train", 1.0, unit="") as advance,
     ):
         while meter.share < 1:
             share = meter.share
-            set_rate(optimiser, rate_at(share, options))
             chunks = stream.take(options.batch_tokens, options.microbatch_tokens)
+            meter.count(chunks)
+            set_rate(optimiser, rate_at((share + meter.share) / 2, options))
             losses, norm = update(model, optimiser, chunks, options, meter.steps)
             _refuse_nan(losses, norm, meter.steps, folder)
-
-            meter.steps += 1
-            meter.tokens += sum(chunk.tokens for chunk in chunks)
-            meter.rows = stream.drawn
             meter.seconds = time.monotonic() - meter.began
             line: dict[str, Any] = {
                 "step": meter.steps,
@@ -116,7 +120,7 @@ def evaluate(model: Model, rows: Mapping[str, Sequence[Row]], split: str) -> lis
     found: list[Score] = []
     for name, own in rows.items():
         task = model.task(name)
-        found += scores(task, split, judge(model, task, own))
+        found += scores(task, split, judge(model, task, own), model.precision)
     return found
 
 
@@ -158,7 +162,7 @@ def _refuse_nan(losses: Mapping[str, float], norm: float, step: int, folder: Pat
     if bad or not math.isfinite(norm):
         tasks = ", ".join(bad or losses)
         raise UserError(
-            f"task {tasks}: the loss or its gradient is not finite at step {step + 1}; lower "
-            f"train.learning_rate or set train.precision=fp32. The last good state is in "
+            f"task {tasks}: the loss or its gradient is not finite at step {step}; lower "
+            f"train.learning_rate or set train.precision=fp32. What was saved before stands in "
             f"{folder}/checkpoints"
         )

@@ -12,7 +12,7 @@ import torch
 
 from unmask.data.sources import Rows
 from unmask.data.splits import Splits, split_rows
-from unmask.encoder import Encoder, EncoderConfig, preset
+from unmask.encoder import Encoder, EncoderConfig, HeadConfig, preset
 from unmask.errors import UserError
 from unmask.inputs.text import TextInput
 from unmask.inputs.vocabulary import learn
@@ -41,14 +41,18 @@ class Prepared:
 def prepare(run: Run) -> Prepared:
     """Read all rows, learn what the tasks must know, and make or load the encoder."""
     torch.manual_seed(run.train.seed)
+    for name, options in run.tasks.items():
+        if options.train is None:
+            raise UserError(f"`tasks.{name}.train` is missing: where do its rows come from?")
     splits = {
         name: split_rows(name, options, run.train.seed) for name, options in run.tasks.items()
     }
+    trains = {name: own.train for name, own in splits.items() if own.train is not None}
     facts = {
-        name: KINDS[options.kind].study(name, options, splits[name].train)
+        name: KINDS[options.kind].study(name, options, trains[name])
         for name, options in run.tasks.items()
     }
-    start = _start(run, splits)
+    start = _start(run, trains)
     tasks = {name: _task(name, options, start, facts[name]) for name, options in run.tasks.items()}
     heads = {name: _head(task, start) for name, task in tasks.items()}
     model = Model(start.encoder, start.text, tasks, heads, start.pooling)
@@ -56,7 +60,7 @@ def prepare(run: Run) -> Prepared:
     return Prepared(model.to(_device(run.train.device)), splits)
 
 
-def _start(run: Run, splits: Mapping[str, Splits]) -> Model:
+def _start(run: Run, rows: Mapping[str, Rows]) -> Model:
     """The pretrained model to start from, or a new encoder of the recipe's shape."""
     options = run.encoder
     changes: dict[str, Any] = {
@@ -71,21 +75,28 @@ def _start(run: Run, splits: Mapping[str, Splits]) -> Model:
             encoder = Encoder(config)
             encoder.load_state_dict(model.encoder.state_dict())
             model = Model(
-                encoder, model.text, model.tasks, dict(model.heads.items()), model.pooling
+                encoder,
+                model.text,
+                model.tasks,
+                {name: model.head(name) for name in model.tasks},
+                model.pooling,
             )
         return model
-    if isinstance(options.tokenizer, NewTokenizer):
-        log.info("learning a vocabulary of %d pieces", options.tokenizer.vocab_size)
-        tokenizer = learn(lambda: _texts(run, splits), options.tokenizer)
+    wanted = options.tokenizer or NewTokenizer()
+    if isinstance(wanted, NewTokenizer):
+        log.info("learning a vocabulary of at most %d pieces", wanted.vocab_size)
+        tokenizer = learn(lambda: _texts(run, rows), wanted)
     else:
-        folder = Path(options.tokenizer)
+        folder = Path(wanted)
         file = folder / "tokenizer.json" if folder.is_dir() else folder
         tokenizer = TextInput.read(file).tokenizer
     assert options.shape is not None  # EncoderOptions has either a source or a shape
     if options.max_positions is not None:
         changes["max_positions"] = options.max_positions
     text = TextInput(tokenizer)
-    config = preset(options.shape, options.style, vocab_size=_round_up(text.vocab_size), **changes)
+    config = preset(
+        options.shape, options.style or "classic", vocab_size=_round_up(text.vocab_size), **changes
+    )
     text.max_length = config.max_positions
     return Model(Encoder(config), text)
 
@@ -95,9 +106,9 @@ def _round_up(size: int, multiple: int = 64) -> int:
     return -(-size // multiple) * multiple
 
 
-def _texts(run: Run, splits: Mapping[str, Splits]) -> Iterator[str]:
+def _texts(run: Run, rows: Mapping[str, Rows]) -> Iterator[str]:
     for name, options in run.tasks.items():
-        for row in splits[name].train:
+        for row in rows[name]:
             for column in options.inputs:
                 if isinstance(row.get(column), str):
                     yield row[column]
@@ -108,8 +119,8 @@ def _task(
 ) -> Task[Any, Any]:
     if options.max_length and options.max_length > start.text.max_length:
         raise UserError(
-            f"task {name}: max_length {options.max_length} is over the encoder's "
-            f"{start.text.max_length} positions"
+            f"task {name}: max_length {options.max_length} is over the {start.text.max_length} "
+            "tokens that this encoder reads"
         )
     if getattr(options, "head", ...) is None:  # the kind has a head to choose
         head = usual_head(options.kind, start.encoder.config)
@@ -118,18 +129,25 @@ def _task(
 
 
 def _head(task: Task[Any, Any], start: Model) -> torch.nn.Module:
-    """A new head, or the one that the start already has for a task of this kind and these facts."""
+    """A new head, or the one that the start already has for the same task.
+
+    The same: of this name (or of the name of its kind, as in an imported checkpoint), kind and
+    facts, with a head made alike.
+    """
     head = task.build(start.encoder)
     for name, known in start.tasks.items():
-        same = known.kind == task.kind and known.facts == task.facts
-        if same and (name == task.name or name == known.kind):
-            state = start.heads[name].state_dict()
-            if {k: v.shape for k, v in state.items()} == {
-                k: v.shape for k, v in head.state_dict().items()
-            }:
-                head.load_state_dict(state)
-                log.info("task %s: goes on from the head %r of the start", task.name, name)
+        alike = _without_dropout(known) == _without_dropout(task)
+        same = known.kind == task.kind and known.facts == task.facts and alike
+        if same and name in (task.name, known.kind):
+            head.load_state_dict(start.head(name).state_dict())
+            log.info("task %s: goes on from the head %r of the start", task.name, name)
     return head
+
+
+def _without_dropout(task: Task[Any, Any]) -> HeadConfig | None:
+    """What of a task's head decides its weights; None where the kind has no choice of heads."""
+    head: HeadConfig | None = getattr(task, "head", None)
+    return head and head.model_copy(update={"dropout": 0.0})
 
 
 def _check_labels(tasks: Mapping[str, Task[Any, Any]], splits: Mapping[str, Splits]) -> None:
@@ -142,6 +160,12 @@ def _check_labels(tasks: Mapping[str, Task[Any, Any]], splits: Mapping[str, Spli
 
 
 def _device(name: str) -> torch.device:
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"train.device {name!r} is not to be had here: {reason}") from None
+    return device

@@ -12,6 +12,7 @@ import numpy as np
 
 from unmask import recipe
 from unmask.batch import Example
+from unmask.errors import UserError
 from unmask.recipe import Run
 from unmask.runtime.threads import use_available_cpus
 from unmask.tasks import OPTIONS, Row, Task, row_rng
@@ -47,8 +48,14 @@ def rehearse(source: str | Path | Mapping[str, Any], changes: Iterable[str] = ()
 def _look(task: Task[Any, Any], rows: Any, seed: int) -> dict[str, Any]:
     order = np.random.default_rng(seed).permutation(len(rows))[:SAMPLED]
     examples: list[Example] = []
+    shown: list[dict[str, Any]] = []
     for row in order.tolist():
-        examples += task.examples(rows[row], row_rng(seed, task.name, 0, row))
+        own = task.examples(rows[row], row_rng(seed, task.name, 0, row))
+        examples += own
+        if own and len(shown) < SHOWN:
+            shown.append(_shown(task, rows[row], own[0]))
+    if not examples:
+        raise UserError(f"task {task.name}: no row of a sample of {len(order)} gives an example")
     lengths = [example.length for example in examples]
     dropped = [sum(s.dropped for s in example.sequences) for example in examples]
     return {
@@ -60,12 +67,11 @@ def _look(task: Task[Any, Any], rows: Any, seed: int) -> dict[str, Any]:
             "rows": float(np.mean([d > 0 for d in dropped])),
             "tokens": sum(dropped) / (sum(lengths) + sum(dropped)),
         },
-        "examples": [_shown(task, rows[int(row)], seed, int(row)) for row in order[:SHOWN]],
+        "examples": shown,
     }
 
 
-def _shown(task: Task[Any, Any], row: Row, seed: int, number: int) -> dict[str, Any]:
-    example = task.examples(row, row_rng(seed, task.name, 0, number))[0]
+def _shown(task: Task[Any, Any], row: Row, example: Example) -> dict[str, Any]:
     ids = [int(i) for part in example.sequences[0].segments for i in part.values]
     return {
         "tokens": [task.text.tokenizer.id_to_token(i) for i in ids],

@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from unmask import bundle, files, recipe
+from unmask.data.splits import split_rows
 from unmask.errors import UserError
 from unmask.evaluation.scores import Score
 from unmask.model import Model
@@ -23,7 +24,7 @@ from unmask.runtime.threads import use_available_cpus
 from unmask.tasks import OPTIONS
 from unmask.training.card import model_card
 from unmask.training.loop import evaluate, fit
-from unmask.training.prepare import prepare
+from unmask.training.prepare import Prepared, prepare
 
 log = logging.getLogger("unmask")
 
@@ -45,34 +46,45 @@ class Trained:
 
 def train(
     source: str | Path | Mapping[str, Any],
-    out: str | Path,
+    out: str | Path | None = None,
     changes: Iterable[str] = (),
     overwrite: bool = False,
 ) -> Trained:
-    """Train a recipe (a file, or its content) into the run folder `out`.
+    """Train a recipe (a file, or its content) into the run folder `out`, or `runs/RECIPE`.
 
     The folder gets `bundle/`, `scores.json`, `metrics.jsonl`, `recipe.yaml` (with every default
     written out) and `checkpoints/`. A recipe with stages has a folder in `stages/` for each stage
-    but the last.
+    but the last. An old run there goes only with `overwrite`, and only once all rows of the new
+    one have been read and its first stage stands ready.
     """
     data = recipe.read(source if isinstance(source, Mapping) else Path(source), changes)
     runs = recipe.parse(data, OPTIONS)
-    folder = Path(out)
-    make_room(folder, overwrite)
+    name = "run" if isinstance(source, Mapping) else Path(source).stem
+    folder = Path(out or Path("runs") / name)
+    check_room(folder, overwrite)
     use_available_cpus()
-    *early, last = runs.items()
-    start: Path | None = None
-    for name, run in early:
-        log.info("stage %s", name)
-        start = _train_one(_from(run, start), folder / "stages" / name).bundle
-    if early:
-        log.info("stage %s", last[0])
-    return _train_one(_from(last[1], start), folder)
+    *early, last = runs
+    places = {**{stage: folder / "stages" / stage for stage in early}, last: folder}
+    for later in list(runs.values())[1:]:
+        for task, options in later.tasks.items():
+            split_rows(task, options, later.train.seed)
+    trained: Trained | None = None
+    for stage, run in runs.items():
+        if early:
+            log.info("stage %s", stage)
+        if trained is not None:
+            run = _from(run, trained.bundle)
+        prepared = prepare(run)
+        if trained is None:
+            clear(folder)
+        trained = _train_one(prepared, run, places[stage])
+    assert trained is not None  # a recipe has at least one run
+    return trained
 
 
-def make_room(folder: Path, overwrite: bool) -> None:
-    """See that a run folder may be written; an old run goes only when told to."""
-    if not folder.exists() or not any(folder.iterdir()):
+def check_room(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder that holds something else, or a run that may not be replaced."""
+    if files.empty_or_new(folder):
         return
     if not (folder / "recipe.yaml").is_file():
         raise UserError(f"{folder} exists and is no run folder: choose another with --out")
@@ -81,25 +93,29 @@ def make_room(folder: Path, overwrite: bool) -> None:
             f"{folder} holds a run: choose another folder with --out, or replace it "
             "with --overwrite"
         )
-    shutil.rmtree(folder)
 
 
-def _from(run: Run, start: Path | None) -> Run:
-    if start is None:
-        return run
+def clear(folder: Path) -> None:
+    """An empty folder, whatever stood there."""
+    with files.told_of_disk(folder):
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+
+
+def _from(run: Run, start: Path) -> Run:
     kept = {"dropout": run.encoder.dropout, "attention_dropout": run.encoder.attention_dropout}
     return run.model_copy(
         update={"encoder": recipe.EncoderOptions(source=os.fspath(start), **kept)}
     )
 
 
-def _train_one(run: Run, folder: Path) -> Trained:
-    prepared = prepare(run)
-    folder.mkdir(parents=True, exist_ok=True)
+def _train_one(prepared: Prepared, run: Run, folder: Path) -> Trained:
     text = yaml.safe_dump(run.dump(), sort_keys=False, allow_unicode=True)
     files.write_text(folder / "recipe.yaml", text)
     model = prepared.model
     model.precision = fitting_precision(run.train.precision, model.device)
+    made = f"in {model.precision} with seed {run.train.seed}"
     began = time.monotonic()
     best = fit(model, run, prepared.rows("train"), prepared.rows("valid"), folder)
     seconds = time.monotonic() - began
@@ -109,7 +125,7 @@ def _train_one(run: Run, folder: Path) -> Trained:
     found = evaluate(model, prepared.rows("valid"), "valid")
     found += evaluate(model, prepared.rows("test"), "test")
     records = [score.record() for score in found]
-    card = model_card(model, run, found, seconds)
+    card = model_card(model, run, found, f"{made}, in {seconds / 60:.1f} minutes")
     bundle.save(model, folder / "bundle", recipe=run.dump(), scores=records, card=card)
     files.write_json(folder / "scores.json", records)
     return Trained(folder, model, found, seconds)

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from unmask.batch import Example
+from unmask.data.rows import Rows
 from unmask.errors import UserError
 from unmask.recipe import Run
 from unmask.tasks import Row, Task, row_rng
@@ -37,6 +36,7 @@ class Stream:
     def __init__(self, task: Task[Any, Any], rows: Sequence[Row], seed: int) -> None:
         self.task = task
         self.rows = rows
+        self.ids = rows.ids.tolist() if isinstance(rows, Rows) else range(len(rows))
         self.seed = seed
         self.drawn = 0  # rows begun so far
         self._examples = self._endless()
@@ -55,10 +55,10 @@ class Stream:
         epoch = 0
         while True:
             found = False
-            order = np.random.default_rng((self.seed, epoch)).permutation(len(self.rows))
-            for row in order.tolist():
+            shuffle = row_rng(self.seed, self.task.name, epoch, -1)
+            for row in shuffle.permutation(len(self.rows)).tolist():
                 self.drawn += 1
-                rng = row_rng(self.seed, self.task.name, epoch, row)
+                rng = row_rng(self.seed, self.task.name, epoch, self.ids[row])
                 for example in self.task.examples(self.rows[row], rng):
                     found = True
                     yield example
@@ -95,11 +95,16 @@ class MixedStream:
         return sum(stream.drawn for stream in self.streams.values())
 
     def take(self, tokens: int, at_once: int) -> list[Chunk]:
-        """Chunks of at most about `at_once` tokens, each of one task, for one update."""
+        """Chunks of at most about `at_once` tokens, each of one task, for one update.
+
+        An update holds every task in about its share, so that their losses weigh against one
+        another in each step; a task whose share is less than a row comes every few updates.
+        """
         chunks: list[Chunk] = []
         left = tokens
         while left > 0:
             name = min(self.shares, key=lambda n: self.streams[n].drawn / self.shares[n])
-            chunks.append(self.streams[name].take(min(left, at_once)))
+            size = max(int(tokens * self.shares[name]), 1)
+            chunks.append(self.streams[name].take(min(left, at_once, size)))
             left -= chunks[-1].tokens
         return chunks
