@@ -1,0 +1,39 @@
+"""Every recipe of the house trains as it stands, and learns something. Minutes each."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import unmask
+from unmask.data.splits import split_rows
+from unmask.recipe import parse, read
+from unmask.tasks import OPTIONS
+
+RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_recipe(path: Path, tmp_path: Path) -> None:
+    if "UNMASK_DATA" in path.read_text() and "UNMASK_DATA" not in os.environ:
+        pytest.skip("needs larger data: set UNMASK_DATA to its folder")
+    trained = unmask.train(path, tmp_path / "run")
+    run = list(parse(read(path), OPTIONS).values())[-1]
+    for name, options in run.tasks.items():
+        score = next(
+            s
+            for s in trained.scores
+            if s.task == name and s.split == "test" and s.metric == "accuracy"
+        )
+        usual = 0.05  # of the hidden words
+        if options.kind == "classify":
+            rows = split_rows(name, options, run.train.seed).test
+            assert rows is not None
+            counts = Counter(str(row[options.label]) for row in rows)
+            usual = counts.most_common(1)[0][1] / counts.total()
+        assert score.value > usual + 0.1, (name, score)
