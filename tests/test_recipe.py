@@ -65,6 +65,7 @@ def test_the_shortest_recipe_fills_in_the_rest_and_comes_back() -> None:
         (change(stages={}), "give each stage a name"),
         (change(stages={"a": [1]}), "`stages.a` must hold keys"),
         (change(stages={"../../a": {}}), "'../../a' is no name"),
+        (change(stages={"a": {"encoder": {"shape": "base"}}}), "stages train one encoder"),
         (change(stages={"a": {"train": {"epoch": 1}}}), "`stages.a.train.epoch` is unknown"),
     ],
 )

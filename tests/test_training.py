@@ -276,7 +276,7 @@ def test_a_rehearsal_shows_the_data_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("name", ["train", "type", "forward", "keys", "情感", "half"])
+@pytest.mark.parametrize("name", ["train", "type", "forward", "keys", "情感", "हिन्दी", "half"])
 def test_a_task_may_be_called_anything(
     tiny_recipe: dict[str, Any], tmp_path: Path, name: str
 ) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from unmask.bundle import save
     from unmask.errors import UserError
     from unmask.evaluation.evaluate import evaluate
     from unmask.loading import load
@@ -19,10 +20,11 @@ _HOME = {
     "UserError": "unmask.errors",
     "evaluate": "unmask.evaluation.evaluate",
     "load": "unmask.loading",
+    "save": "unmask.bundle",
     "train": "unmask.training.run",
 }
 
-__all__ = ["Model", "UserError", "__version__", "evaluate", "load", "train"]
+__all__ = ["Model", "UserError", "__version__", "evaluate", "load", "save", "train"]
 
 
 def __getattr__(name: str) -> Any:

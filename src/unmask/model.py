@@ -91,9 +91,9 @@ class Model(nn.Module):
         if self.text.mask_token not in text:
             raise UserError(f"the text has no {self.text.mask_token} to fill: {text!r}")
         answer: Any = self.predict(tasks[0].name, text, top=top)[0]
-        if not answer.guesses:
+        if len(answer.guesses) < text.count(self.text.mask_token):
             raise UserError(
-                f"the text's {self.text.mask_token} lies beyond the {answer.tokens} tokens that "
+                f"a {self.text.mask_token} of the text lies beyond the {answer.tokens} tokens that "
                 "are read; shorten it"
             )
         return answer

@@ -44,7 +44,8 @@ def evaluate(
         options = run.tasks[name]
         task = _reading(model.task(name), options)
         splits = split_rows(name, options, run.train.seed)
-        if recipe_path is not None and float in (type(options.valid), type(options.test)):
+        drawn = options.train and float in (type(options.valid), type(options.test))
+        if recipe_path is not None and drawn:
             log.warning(
                 "task %s: its held-out rows are drawn from `train` by this recipe; the bundle may "
                 "have been trained on them",
@@ -71,6 +72,6 @@ def _reading(task: Task[Any, Any], options: TaskOptions) -> Task[Any, Any]:
             f"task {task.name} is of kind {options.kind} in the recipe, and of kind {task.kind} "
             "in the bundle; name another"
         )
-    if "head" in type(options).model_fields:  # what the bundle's weights are for
-        options = options.model_copy(update={"head": task.options.head})
-    return type(task)(task.name, options, task.text, task.facts)
+    changes = {key: getattr(options, key) for key in type(options).reading}
+    own = task.options.model_copy(update=changes)
+    return type(task)(task.name, own, task.text, task.facts)

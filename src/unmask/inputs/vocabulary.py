@@ -49,7 +49,10 @@ def wordpiece(
 
 
 def learn(texts: Callable[[], Iterable[str]], options: NewTokenizer) -> Tokenizer:
-    """A vocabulary of at most `vocab_size` pieces; the same texts always give the same one.
+    """A vocabulary of `vocab_size` pieces; the same texts always give the same one.
+
+    It is smaller where the texts hold less, and larger where they hold more single characters:
+    none of those is left out.
 
     `texts` is called twice: the library numbers the single characters in an order of chance, which
     then breaks ties, so they are found first and numbered here. Chinese, Japanese and Korean

@@ -23,6 +23,8 @@ from unmask.tasks.base import Answer, Outputs, Row, Task
 class ClassifyOptions(TaskOptions):
     """Single-label unless `multi_label`: then a row's label is a list, and may be empty."""
 
+    reading: ClassVar[tuple[str, ...]] = (*TaskOptions.reading, "label", "separator")
+
     kind: Literal["classify"] = "classify"
     label: str = Field("label", description="the column with the label or the list of labels")
     multi_label: bool = False

@@ -84,7 +84,7 @@ def _start(run: Run, rows: Mapping[str, Rows]) -> Model:
         return model
     wanted = options.tokenizer or NewTokenizer()
     if isinstance(wanted, NewTokenizer):
-        log.info("learning a vocabulary of at most %d pieces", wanted.vocab_size)
+        log.info("learning a vocabulary of %d pieces", wanted.vocab_size)
         tokenizer = learn(lambda: _texts(run, rows), wanted)
     else:
         folder = Path(wanted)

@@ -50,7 +50,7 @@ def _look(task: Task[Any, Any], rows: Any, seed: int) -> dict[str, Any]:
     examples: list[Example] = []
     shown: list[dict[str, Any]] = []
     for row in order.tolist():
-        own = task.examples(rows[row], row_rng(seed, task.name, 0, row))
+        own = task.examples(rows[row], row_rng(seed, task.name, 0, int(rows.ids[row])))
         examples += own
         if own and len(shown) < SHOWN:
             shown.append(_shown(task, rows[row], own[0]))

@@ -1,0 +1,33 @@
+"""What a run is: `options` holds its types, `reading` reads and checks the file."""
+
+from unmask.recipe.options import (
+    Column,
+    EncoderOptions,
+    Mixture,
+    NewTokenizer,
+    Run,
+    Source,
+    Strict,
+    TaskOptions,
+    TrainOptions,
+    is_name,
+)
+from unmask.recipe.reading import Kinds, json_schema, parse, read, run_model
+
+__all__ = [
+    "Column",
+    "EncoderOptions",
+    "Kinds",
+    "Mixture",
+    "NewTokenizer",
+    "Run",
+    "Source",
+    "Strict",
+    "TaskOptions",
+    "TrainOptions",
+    "is_name",
+    "json_schema",
+    "parse",
+    "read",
+    "run_model",
+]
