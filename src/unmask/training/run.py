@@ -20,6 +20,7 @@ from unmask.errors import UserError
 from unmask.evaluation.scores import Score
 from unmask.model import Model
 from unmask.recipe import Run
+from unmask.runtime.memory import reuse_freed_memory
 from unmask.runtime.threads import use_available_cpus
 from unmask.tasks import OPTIONS
 from unmask.training.card import model_card
@@ -63,6 +64,7 @@ def train(
     folder = Path(out or Path("runs") / name)
     check_room(folder, overwrite)
     use_available_cpus()
+    reuse_freed_memory()
     *early, last = runs
     places = {**{stage: folder / "stages" / stage for stage in early}, last: folder}
     for later in list(runs.values())[1:]:
