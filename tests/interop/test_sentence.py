@@ -180,7 +180,7 @@ def test_hub_cache_offline(make: Any, tmp_path: Path, monkeypatch: Any) -> None:
 def test_hub_fetches_only_data(tmp_path: Path, monkeypatch: Any) -> None:
     def fetch(name: str, allow_patterns: list[str]) -> str:
         assert name == "someone/model"
-        assert allow_patterns == ["*.json", "*.safetensors", "*.txt"]
+        assert allow_patterns == ["*.json", "*.safetensors", "*.txt", "*.md", "*.yaml"]
         return str(tmp_path)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
