@@ -64,7 +64,6 @@ class Example:
     sequences: tuple[Sequence, ...]
     wanted: tuple[np.ndarray, ...]
     truth: Mapping[str, np.ndarray] = field(default_factory=dict)
-    row: int = 0
 
     @cached_property
     def length(self) -> int:
