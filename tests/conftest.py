@@ -14,6 +14,7 @@ from unmask.batch import Example, Segment, Sequence
 from unmask.encoder import Encoder, EncoderConfig
 from unmask.inputs.text import TextInput
 from unmask.inputs.vocabulary import SPECIAL, wordpiece
+from unmask.runtime.threads import available_cpus
 
 WORDS = [
     "a",
@@ -72,7 +73,7 @@ CONFIGS = {
 
 def pytest_configure() -> None:
     """Small models gain nothing from many threads."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(min(2, available_cpus()))
 
 
 @pytest.fixture

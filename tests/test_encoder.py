@@ -127,3 +127,23 @@ def test_dropout_drops_at_its_rate_and_keeps_the_mean(rate: float, dtype: torch.
     assert neighbours == pytest.approx(rate**2 + (1 - rate) ** 2, abs=0.005)  # independent
     torch.manual_seed(0)
     torch.testing.assert_close(dropout(x, rate), y)
+
+
+def test_the_last_layer_may_look_only_where_a_head_does(
+    config: EncoderConfig, make_example: Callable[..., Example]
+) -> None:
+    torch.manual_seed(0)
+    encoder = Encoder(config)
+    batch = collate([make_example(n, n) for n in (9, 4, 13, 6)], 16)
+    whole, narrow = encoder(batch), encoder(batch, narrow=True)
+    assert narrow.last is None
+    assert narrow.wanted.shape == (len(batch.wanted), config.hidden_size)
+    torch.testing.assert_close(narrow.wanted, whole.wanted)
+    for hidden in (whole, narrow):
+        encoder.zero_grad()
+        hidden.wanted.square().sum().backward()
+        gradients = {name: p.grad.clone() for name, p in encoder.named_parameters()}
+        if hidden is whole:
+            expected = gradients
+    for name, gradient in expected.items():
+        torch.testing.assert_close(gradients[name], gradient, atol=1e-5, rtol=1e-4)

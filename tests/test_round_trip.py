@@ -17,7 +17,7 @@ import unmask
 from unmask.batch import collate
 from unmask.model import Model
 from unmask.saving import save_as
-from unmask.tasks import row_rng
+from unmask.tasks import Draw, row_rng
 
 TEXTS = ["the film was good", "the cat was very bad indeed and dull", "great"]
 
@@ -39,9 +39,10 @@ def test_classification(trained: Model, tmp_path: Path) -> None:
     save_as(trained, tmp_path / "hf", "huggingface", "mood")
     logits, _ = theirs(AutoModelForSequenceClassification, tmp_path / "hf")
     task = trained.tasks["mood"]
-    examples = [task.examples({"text": t}, row_rng(0, "", 0, 0), truth=False)[0] for t in TEXTS]
+    unseen = Draw(row_rng(0, "", 0, 0), truth=False)
+    examples = [example for t in TEXTS for example in task.examples({"text": t}, unseen)]
     with torch.no_grad():
-        ours = trained(task, collate(examples, 64))["logits"]
+        ours = trained(task, collate(examples, 64))[0]["logits"]
     torch.testing.assert_close(ours, logits, atol=1e-5, rtol=0)
     names = AutoModelForSequenceClassification.from_pretrained(tmp_path / "hf").config.id2label
     assert list(names.values()) == task.labels

@@ -16,7 +16,7 @@ from unmask.errors import UserError
 from unmask.inputs.text import TextInput
 from unmask.model import Model
 from unmask.recipe import TaskOptions
-from unmask.tasks import KINDS, Task, row_rng
+from unmask.tasks import KINDS, Draw, Task, row_rng
 from unmask.tasks.classify import Classify, ClassifyOptions
 from unmask.tasks.mlm import Mlm, MlmOptions
 
@@ -41,8 +41,8 @@ def test_contract(kind: str, text: TextInput, make_encoder: Callable[..., Encode
     model = Model(encoder, text, {"it": task}, {"it": task.build(encoder)})
     examples, rows = [], []
     for i, row in enumerate(ROWS):
-        own = task.examples(row, row_rng(0, "it", 0, i))
-        again = task.examples(row, row_rng(0, "it", 0, i))
+        own = list(task.examples(row, Draw(row_rng(0, "it", 0, i))))
+        again = list(task.examples(row, Draw(row_rng(0, "it", 0, i))))
         for a, b in zip(own, again, strict=True):
             assert a.length == b.length
             for key in a.truth:
@@ -51,11 +51,11 @@ def test_contract(kind: str, text: TextInput, make_encoder: Callable[..., Encode
         rows += [row] * len(own)
     assert examples
     whole = collate(examples, 64)
-    outputs = model(task, whole)
+    outputs, whole = model(task, whole)
     together = task.loss(outputs, whole)
     assert together.shape == ()
     parts = [collate([example]) for example in examples]
-    apart = sum(task.loss(model(task, part), part) for part in parts)
+    apart = sum(task.loss(*model(task, part)) for part in parts)
     torch.testing.assert_close(together, apart, atol=1e-4, rtol=1e-5)
     assert task.targets(whole) == sum(task.targets(part) for part in parts)
     outputs = {name: tensor.detach() for name, tensor in outputs.items()}
@@ -66,7 +66,7 @@ def test_contract(kind: str, text: TextInput, make_encoder: Callable[..., Encode
         assert np.isfinite(task.surprise(answer, row))
         assert isinstance(task.truth(row), str)
         single = collate(examples[:1])
-        target = task.explain_target(model(task, single), answers[0])
+        target = task.explain_target(model(task, single)[0], answers[0])
         assert target.shape == ()
         assert target.requires_grad
     scores = task.score(answers, rows)
@@ -82,7 +82,7 @@ def test_mlm_hides_what_it_says(text: TextInput, hide: str) -> None:
     row = {"text": " ".join(["the", "film", "was", "good", "red"] * 4)}
     fates: Counter[str] = Counter()
     for i in range(400):
-        (example,) = task.examples(row, row_rng(0, "it", 0, i))
+        (example,) = task.examples(row, Draw(row_rng(0, "it", 0, i)))
         ids = example.sequences[0].segments[0].values
         (wanted,), truth = example.wanted, example.truth["token"]
         assert len(wanted) == 6  # 0.3 of 20, special tokens never
@@ -106,11 +106,11 @@ def test_mlm_hides_what_it_says(text: TextInput, hide: str) -> None:
 def test_mlm_draws_anew_each_epoch_and_loses_nothing_of_long_texts(text: TextInput) -> None:
     task = make("mlm", text, max_length=10)
     row = {"text": "one two three red green blue cat dog " * 5}
-    first = task.examples(row, row_rng(0, "it", 0, 0))
-    second = task.examples(row, row_rng(0, "it", 1, 0))
+    first = list(task.examples(row, Draw(row_rng(0, "it", 0, 0))))
+    second = list(task.examples(row, Draw(row_rng(0, "it", 1, 0))))
     assert any((a.wanted[0] != b.wanted[0]).any() for a, b in zip(first, second, strict=True))
     assert sum(e.length - 2 for e in first) == 40
-    assert task.examples({"text": "  "}, row_rng(0, "it", 0, 0)) == []
+    assert list(task.examples({"text": "  "}, Draw(row_rng(0, "it", 0, 0)))) == []
 
 
 def test_fill_puts_its_best_guess_in_place(
@@ -139,7 +139,7 @@ def test_several_labels(text: TextInput, make_encoder: Callable[..., Encoder]) -
     ]
     task = make("classify", text, rows, multi_label=True)
     assert task.facts["labels"] == ["a", "b", "c"]
-    (example,) = task.examples(rows[0], row_rng(0, "it", 0, 0))
+    (example,) = task.examples(rows[0], Draw(row_rng(0, "it", 0, 0)))
     assert example.truth["label"].tolist() == [[1.0, 1.0, 0.0]]
     encoder = make_encoder()
     model = Model(encoder, text, {"it": task}, {"it": task.build(encoder)})
@@ -154,7 +154,7 @@ def test_several_labels(text: TextInput, make_encoder: Callable[..., Encoder]) -
 def test_pairs_are_told_apart_by_segment(text: TextInput) -> None:
     rows = [{"a": "the cat", "b": "the dog", "label": str(i)} for i in range(2)]
     task = make("classify", text, rows, input=["a", "b"])
-    (example,) = task.examples(rows[0], row_rng(0, "it", 0, 0))
+    (example,) = task.examples(rows[0], Draw(row_rng(0, "it", 0, 0)))
     (segment,) = example.sequences[0].segments
     assert np.asarray(segment.kind).tolist() == [0, 0, 0, 0, 1, 1, 1]
 
@@ -174,7 +174,7 @@ def test_pairs_are_told_apart_by_segment(text: TextInput) -> None:
 def test_rows_that_cannot_be_learnt_from(text: TextInput, row: dict[str, Any], said: str) -> None:
     task = make("classify", text)
     with pytest.raises(UserError, match=said):
-        task.examples(row, row_rng(0, "it", 0, 0))
+        task.examples(row, Draw(row_rng(0, "it", 0, 0)))
     if "label 'odd'" in said:
         with pytest.raises(UserError, match="test row 1: task it: label 'odd'"):
             task.check([row], "test")
@@ -189,5 +189,5 @@ def test_classification_looks_only_where_its_head_does(text: TextInput) -> None:
     for pooling, wanted in (("cls", 1), ("mean", 6)):
         options = ClassifyOptions(head=HeadConfig(pooling=pooling))  # type: ignore[arg-type]
         task = Classify("it", options, text, {"labels": ["neg", "pos"]})
-        (example,) = task.examples(ROWS[0], row_rng(0, "it", 0, 0))
+        (example,) = task.examples(ROWS[0], Draw(row_rng(0, "it", 0, 0)))
         assert len(example.wanted[0]) == wanted

@@ -15,7 +15,7 @@ from unmask.batch import Batch, Example, collate
 from unmask.encoder import Encoder, Hidden, Pooling, pool_mean
 from unmask.errors import UserError
 from unmask.inputs.text import Encoded, TextInput
-from unmask.tasks import KINDS, OPTIONS, Answer, Row, Task, row_rng
+from unmask.tasks import KINDS, OPTIONS, Answer, Draw, Row, Task, row_rng
 
 log = logging.getLogger("unmask")
 
@@ -64,6 +64,7 @@ class Model(nn.Module):
         example = Example((_said(self.tokenize(text, pair)).sequence(),), ())
         with torch.inference_mode(), self.autocast():
             hidden: Hidden = self.encoder(collate([example]).to(self.device))
+            assert hidden.last is not None  # not narrowed to the positions that a head wants
             return hidden.last[0].float().cpu()
 
     def encode(
@@ -109,7 +110,7 @@ class Model(nn.Module):
         known = self.task(task)
         rows = [rows] if isinstance(rows, str) else rows
         examples = (
-            known.examples(_as_row(row, known.options.inputs), row_rng(0, task, 0, i), False)[0]
+            next(iter(known.examples(_as_row(row, known.options.inputs), _unseen(task, i))))
             for i, row in enumerate(rows)
         )
         return list(self.answers(known, examples, options, progress))
@@ -143,10 +144,12 @@ class Model(nn.Module):
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
-    def forward(self, task: Task[Any, Any], batch: Batch) -> dict[str, Tensor]:
-        """A task's outputs for a batch."""
-        hidden: Hidden = self.encoder(batch)
-        return task.outputs(self.head(task.name), hidden, batch)
+    def forward(self, task: Task[Any, Any], batch: Batch) -> tuple[dict[str, Tensor], Batch]:
+        """A task's outputs for a batch, and the batch as the task prepared it."""
+        head = self.head(task.name)
+        batch = task.prepare(batch, head)
+        hidden: Hidden = self.encoder(batch, narrow=True)
+        return task.outputs(head, hidden, batch), batch
 
     def answers(
         self,
@@ -161,23 +164,22 @@ class Model(nn.Module):
             some: Iterable[Example],
             finish: Callable[[dict[str, Tensor], Batch, Sequence[Example]], list[Answer]],
         ) -> Iterator[Answer]:
-            head = self.head(task.name)
-            return self.run(
-                some,
-                lambda hidden, batch, own: finish(task.outputs(head, hidden, batch), batch, own),
-                progress,
-            )
+            def think(batch: Batch, own: Sequence[Example]) -> list[Answer]:
+                outputs, prepared = self(task, batch)
+                return finish(outputs, prepared, own)
+
+            return self.run(some, think, progress)
 
         return task.predict(run, examples, options or {})
 
     def run(
         self,
         examples: Iterable[Example],
-        finish: Callable[[Hidden, Batch, Sequence[Example]], Sequence[Result]],
+        finish: Callable[[Batch, Sequence[Example]], Sequence[Result]],
         progress: Callable[[int], None] | None = None,
         batch_tokens: int = 4096,
     ) -> Iterator[Result]:
-        """Pack examples, encode them, and let `finish` make one result of each, in their order.
+        """Pack examples and let `finish` make one result of each, in their order.
 
         Examples are sorted by length within a window and packed up to `batch_tokens` positions a
         batch, so that next to nothing is padding; each result is the same as for the text alone.
@@ -188,8 +190,7 @@ class Model(nn.Module):
             for numbers in batches_by_tokens([e.length for e in chunk], batch_tokens):
                 own = [chunk[i] for i in numbers]
                 with torch.inference_mode(), self.autocast():
-                    batch = collate(own, ROW_TOKENS).to(self.device)
-                    done = finish(self.encoder(batch), batch, own)
+                    done = finish(collate(own, ROW_TOKENS).to(self.device), own)
                 results.update(zip(numbers, done, strict=True))
                 if progress:
                     progress(len(own))
@@ -200,8 +201,9 @@ class Model(nn.Module):
         count = sequence.length if self.how_to_pool.mode == "mean" else 1
         return Example((sequence,), (torch.arange(count).numpy(),))
 
-    def _pool(self, hidden: Hidden, batch: Batch, examples: Sequence[Example]) -> list[Tensor]:
-        x = pool_mean(batch.gather(hidden.last).float(), batch.wanted_owner, batch.sequences)
+    def _pool(self, batch: Batch, examples: Sequence[Example]) -> list[Tensor]:
+        hidden: Hidden = self.encoder(batch, narrow=True)
+        x = pool_mean(hidden.wanted.float(), batch.wanted_owner, batch.sequences)
         if self.how_to_pool.normalise:
             x = nn.functional.normalize(x, dim=-1)
         return list(x.cpu())
@@ -221,6 +223,10 @@ def _as_row(row: str | tuple[str, ...] | Row, columns: Sequence[str]) -> Row:
     if len(texts) != len(columns):
         raise UserError(f"this task reads {len(columns)} text(s), not {len(texts)}: {columns}")
     return dict(zip(columns, texts, strict=True))
+
+
+def _unseen(task: str, row: int) -> Draw:
+    return Draw(row_rng(0, task, 0, row), truth=False)
 
 
 def _said(encoded: Encoded) -> Encoded:

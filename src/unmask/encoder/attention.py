@@ -51,8 +51,13 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(D, 3 * D, bias=config.bias)
         self.output = nn.Linear(D, D, bias=config.bias)
 
-    def forward(self, x: Tensor, view: View, weights: bool = False) -> tuple[Tensor, Tensor | None]:
-        """(B, T, D) -> (B, T, D), and the weights (B, H, T, T) if asked for."""
+    def forward(
+        self, x: Tensor, view: View, weights: bool = False, only: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """(B, T, D) -> (B, T, D), and the weights (B, H, T, T) if asked for.
+
+        With `only`, flat indices (N,), the result is that of these positions alone: (N, D).
+        """
         B, T, D = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.heads, D // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, D/H)
@@ -68,8 +73,10 @@ class Attention(nn.Module):
             x = dropout(w, rate) @ v  # (B, H, T, D/H)
         else:
             x = F.scaled_dot_product_attention(q, k, v, view.mask, rate)
-        x = self.output(x.transpose(1, 2).reshape(B, T, D))
-        return x, w if weights else None
+        x = x.transpose(1, 2).reshape(B, T, D)
+        if only is not None:
+            x = x.flatten(0, 1).index_select(0, only)
+        return self.output(x), w if weights else None
 
 
 def _plain_is_faster(q: Tensor) -> bool:

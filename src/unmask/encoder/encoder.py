@@ -13,15 +13,18 @@ from unmask.encoder.config import EncoderConfig
 from unmask.encoder.embeddings import Embeddings, rotary_angles
 from unmask.encoder.layer import Layer
 
+_FEW = 0.75  # share of the grid from which on picking positions saves less than it costs
+
 
 @dataclass(frozen=True)
 class Hidden:
     """What the encoder found out about a grid.
 
-    `last` is one vector a position: hidden states, not class logits. A head turns them into those.
+    One vector a position: hidden states, not class logits. A head turns them into those.
     """
 
-    last: Tensor  # (B, T, D)
+    wanted: Tensor  # (N, D): at the positions that the batch wants; all that heads see
+    last: Tensor | None  # (B, T, D): at every position, unless only the wanted were asked for
     layers: tuple[Tensor, ...] = ()  # the embeddings and each layer's output, (B, T, D) each
     attention: tuple[Tensor, ...] = ()  # each layer's weights, (B, H, T, T)
 
@@ -46,25 +49,42 @@ class Encoder(nn.Module):
         return self.embeddings(batch)
 
     def encode(
-        self, x: Tensor, batch: Batch, *, layers: bool = False, attention: bool = False
+        self,
+        x: Tensor,
+        batch: Batch,
+        *,
+        narrow: bool = False,
+        layers: bool = False,
+        attention: bool = False,
     ) -> Hidden:
-        """Run the layers on `x` (B, T, D), keeping every layer or the attention if asked to."""
+        """Run the layers on `x` (B, T, D), keeping every layer or the attention if asked to.
+
+        With `narrow` the last layer looks everywhere but computes only what a head will see: the
+        result at the wanted positions is the same, for most of a layer less.
+        """
+        few = len(batch.wanted) < _FEW * batch.owner.numel()
+        narrow = narrow and few and not layers and not attention
         views: dict[int | None, View] = {}
         states, weights = [x], []
         for number, layer in enumerate(self.layers):
             window = self.config.layer_window(number)
             if window not in views:
                 views[window] = self._view(batch, window)
-            x, w = layer(x, views[window], weights=attention)
+            last = number == len(self.layers) - 1
+            only = batch.wanted if narrow and last else None
+            x, w = layer(x, views[window], weights=attention, only=only)
             if layers:
                 states.append(x)
             if w is not None:
                 weights.append(w)
-        return Hidden(self.norm(x), tuple(states) if layers else (), tuple(weights))
+        x = self.norm(x)
+        if x.ndim == 2:  # (N, D)
+            return Hidden(x, None)
+        return Hidden(batch.gather(x), x, tuple(states) if layers else (), tuple(weights))
 
-    def forward(self, batch: Batch) -> Hidden:
+    def forward(self, batch: Batch, narrow: bool = False) -> Hidden:
         """Embed and encode."""
-        return self.encode(self.embed(batch), batch)
+        return self.encode(self.embed(batch), batch, narrow=narrow)
 
     def _view(self, batch: Batch, window: int | None) -> View:
         config, angles = self.config, None

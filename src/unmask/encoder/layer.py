@@ -26,12 +26,19 @@ class Layer(nn.Module):
         self.feed_forward_norm = make_norm(config)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, view: View, weights: bool = False) -> tuple[Tensor, Tensor | None]:
-        """(B, T, D) -> (B, T, D), and the attention weights (B, H, T, T) if asked for."""
+    def forward(
+        self, x: Tensor, view: View, weights: bool = False, only: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """(B, T, D) -> (B, T, D), and the attention weights (B, H, T, T) if asked for.
+
+        With `only`, flat indices (N,), the result is that of these positions alone: (N, D).
+        """
+        looked = self.attention_norm(x) if self.pre_norm else x
+        seen, w = self.attention(looked, view, weights, only)
+        if only is not None:
+            x = x.flatten(0, 1).index_select(0, only)
         if self.pre_norm:
-            seen, w = self.attention(self.attention_norm(x), view, weights)
             x = x + self.dropout(seen)
             return x + self.dropout(self.feed_forward(self.feed_forward_norm(x))), w
-        seen, w = self.attention(x, view, weights)
         x = self.attention_norm(x + self.dropout(seen))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x))), w

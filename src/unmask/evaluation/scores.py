@@ -10,7 +10,7 @@ from unmask.batch import Example
 from unmask.errors import UserError
 from unmask.model import Model
 from unmask.recipe import Column
-from unmask.tasks import Answer, Row, Task, row_rng
+from unmask.tasks import Answer, Draw, Row, Task, row_rng
 
 _EVALUATION_SEED = 0x5C0  # corruption drawn for scoring never changes
 
@@ -53,7 +53,8 @@ def judge(
 
     def examples() -> Iterator[Example]:
         for i in range(len(rows)):
-            own = task.examples(rows[i], row_rng(_EVALUATION_SEED, task.name, 0, i))
+            rng = row_rng(_EVALUATION_SEED, task.name, 0, i)
+            own = list(task.examples(rows[i], Draw(rng, others=rows)))
             counts.append(len(own))
             yield from own
 

@@ -3,11 +3,11 @@
 from typing import Any
 
 from unmask.recipe import TaskOptions
-from unmask.tasks.base import Answer, Row, Task, row_rng
+from unmask.tasks.base import Answer, Draw, Row, Task, row_rng
 from unmask.tasks.classify import Classify
 from unmask.tasks.mlm import Mlm
 
 KINDS: dict[str, type[Task[Any, Any]]] = {kind.kind: kind for kind in (Classify, Mlm)}
 OPTIONS: dict[str, type[TaskOptions]] = {name: kind.Options for name, kind in KINDS.items()}
 
-__all__ = ["KINDS", "OPTIONS", "Answer", "Row", "Task", "row_rng"]
+__all__ = ["KINDS", "OPTIONS", "Answer", "Draw", "Row", "Task", "row_rng"]

@@ -40,6 +40,17 @@ class Answer:
         return {"tokens": self.tokens, "dropped": self.dropped}
 
 
+@dataclass(frozen=True)
+class Draw:
+    """What an example is made with, beside its row."""
+
+    rng: np.random.Generator
+    truth: bool = True  # False: the row is only to be predicted, and needs no label
+    progress: float = 1.0  # how much of the run is over, for what changes in its course
+    longest: int | None = None  # tokens of a sequence at this stage of the run; None: no limit
+    others: Sequence[Row] = ()  # the rows of the split, for kinds that set a text against another
+
+
 AnyAnswer = TypeVar("AnyAnswer", bound=Answer)
 AnyOptions = TypeVar("AnyOptions", bound=TaskOptions)
 # Runs examples through encoder and head; a function turns each batch's outputs into answers.
@@ -81,17 +92,14 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
         """Refuse rows that contradict the facts; called before training starts."""
 
     @abstractmethod
-    def examples(self, row: Row, rng: np.random.Generator, truth: bool = True) -> list[Example]:
-        """The examples of one row, corruption and truth drawn together from `rng`.
-
-        With `truth=False` the row is only to be predicted and needs no label.
-        """
+    def examples(self, row: Row, draw: Draw) -> Iterable[Example]:
+        """The examples of one row, corruption and truth drawn together from `draw.rng`."""
 
     @abstractmethod
     def build(self, encoder: Encoder) -> nn.Module:
         """A new head for this encoder."""
 
-    def prepare(self, batch: Batch, model: nn.Module, rng: np.random.Generator) -> Batch:
+    def prepare(self, batch: Batch, head: nn.Module) -> Batch:
         """Change a batch before the encoder sees it; usually there is nothing to do."""
         return batch
 
@@ -137,17 +145,19 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
 
     def encode(self, row: Row) -> Encoded:
         """The row's input columns as tokens; a UserError says which column is not text."""
-        texts: list[str] = []
-        for column in self.options.inputs:
-            value = row.get(column)
-            if not isinstance(value, str):
-                raise UserError(
-                    f"task {self.name}: column {column!r} holds {value!r} and no text; "
-                    "name a text column in `input`, or mend the row"
-                )
-            texts.append(value)
+        texts = [self.text_of(row, column) for column in self.options.inputs]
         pair = texts[1] if len(texts) == 2 else None
         return self.text.encode(texts[0], pair, self.options.max_length)
+
+    def text_of(self, row: Row, column: str) -> str:
+        """What stands in a column, which must be text."""
+        value = row.get(column)
+        if not isinstance(value, str):
+            raise UserError(
+                f"task {self.name}: column {column!r} holds {value!r} and no text; "
+                "name a text column in `input`, or mend the row"
+            )
+        return value
 
 
 def row_rng(seed: int, task: str, epoch: int, row: int) -> np.random.Generator:

@@ -17,7 +17,7 @@ from unmask.batch import Batch, Example
 from unmask.encoder import Encoder, HeadConfig, Hidden, LabelHead
 from unmask.errors import UserError
 from unmask.recipe import TaskOptions
-from unmask.tasks.base import Answer, Outputs, Row, Task
+from unmask.tasks.base import Answer, Draw, Outputs, Row, Task
 
 
 class ClassifyOptions(TaskOptions):
@@ -109,12 +109,12 @@ class Classify(Task[ClassifyOptions, LabelAnswer]):
             except UserError as error:
                 raise UserError(f"{split} row {number}: {error}") from None
 
-    def examples(self, row: Row, rng: np.random.Generator, truth: bool = True) -> list[Example]:
+    def examples(self, row: Row, draw: Draw) -> list[Example]:
         encoded = self.encode(row)
         cls = self.head.pooling == "cls"
         wanted = np.zeros(1, dtype=np.int64) if cls else np.arange(len(encoded.ids))
         targets: dict[str, np.ndarray] = {}
-        if truth:
+        if draw.truth:
             numbers = [self._number(label) for label in _labels(self.name, self.options, row)]
             if self.options.multi_label:
                 hot = np.zeros((1, len(self.labels)), dtype=np.float32)
@@ -128,7 +128,7 @@ class Classify(Task[ClassifyOptions, LabelAnswer]):
         return LabelHead(encoder.config, self.head, len(self.labels))
 
     def outputs(self, head: nn.Module, hidden: Hidden, batch: Batch) -> Outputs:
-        x = batch.gather(hidden.last)  # (N, D)
+        x = hidden.wanted  # (N, D)
         return {"logits": head(x, batch.wanted_owner, batch.sequences)}  # (S, C)
 
     def targets(self, batch: Batch) -> int:

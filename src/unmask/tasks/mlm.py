@@ -16,7 +16,7 @@ from unmask.batch import Batch, Example, Segment
 from unmask.encoder import Encoder, Hidden, MaskedHead
 from unmask.inputs.text import Encoded
 from unmask.recipe import TaskOptions
-from unmask.tasks.base import Answer, Outputs, Row, Runner, Task
+from unmask.tasks.base import Answer, Draw, Outputs, Row, Runner, Task
 
 
 class MlmOptions(TaskOptions):
@@ -72,19 +72,17 @@ class Mlm(Task[MlmOptions, FillAnswer]):
     Options = MlmOptions
     headline = "accuracy"
 
-    def examples(self, row: Row, rng: np.random.Generator, truth: bool = True) -> list[Example]:
-        if not truth:
-            return [self._to_fill(self.encode(row))]
+    def examples(self, row: Row, draw: Draw) -> Iterator[Example]:
+        if not draw.truth:
+            yield self._to_fill(self.encode(row))
+            return
+        parts: Iterable[Encoded] = (self.encode(row),)
         if len(self.options.inputs) == 1:
-            text = row.get(self.options.inputs[0])
-            parts: Iterable[Encoded] = (
-                self.text.windows(text, self.options.max_length)
-                if isinstance(text, str)
-                else (self.encode(row),)  # not text: says so
-            )
-        else:
-            parts = (self.encode(row),)
-        return [self._corrupt(part, rng) for part in parts if not part.special.all()]
+            text = self.text_of(row, self.options.inputs[0])
+            parts = self.text.windows(text, self.options.max_length)
+        for part in parts:
+            if not part.special.all():
+                yield self._corrupt(part, draw.rng)
 
     def _corrupt(self, encoded: Encoded, rng: np.random.Generator) -> Example:
         free = np.flatnonzero(~encoded.special)
@@ -109,7 +107,7 @@ class Mlm(Task[MlmOptions, FillAnswer]):
         return MaskedHead(encoder.config, encoder.embeddings.token)
 
     def outputs(self, head: nn.Module, hidden: Hidden, batch: Batch) -> Outputs:
-        return {"logits": head(batch.gather(hidden.last))}  # (N, V)
+        return {"logits": head(hidden.wanted)}  # (N, V)
 
     def targets(self, batch: Batch) -> int:
         return len(batch.truth["token"])

@@ -15,7 +15,7 @@ from unmask.batch import Example
 from unmask.errors import UserError
 from unmask.recipe import Run
 from unmask.runtime.threads import use_available_cpus
-from unmask.tasks import OPTIONS, Row, Task, row_rng
+from unmask.tasks import OPTIONS, Draw, Row, Task, row_rng
 from unmask.training.optimiser import make_optimiser
 from unmask.training.prepare import Prepared, prepare
 from unmask.training.run import fitting_precision
@@ -50,7 +50,8 @@ def _look(task: Task[Any, Any], rows: Any, seed: int) -> dict[str, Any]:
     examples: list[Example] = []
     shown: list[dict[str, Any]] = []
     for row in order.tolist():
-        own = task.examples(rows[row], row_rng(seed, task.name, 0, int(rows.ids[row])))
+        rng = row_rng(seed, task.name, 0, int(rows.ids[row]))
+        own = list(task.examples(rows[row], Draw(rng, others=rows)))
         examples += own
         if own and len(shown) < SHOWN:
             shown.append(_shown(task, rows[row], own[0]))

@@ -10,7 +10,7 @@ from unmask.batch import Example
 from unmask.data.rows import Rows
 from unmask.errors import UserError
 from unmask.recipe import Run
-from unmask.tasks import Row, Task, row_rng
+from unmask.tasks import Draw, Row, Task, row_rng
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Stream:
             for row in shuffle.permutation(len(self.rows)).tolist():
                 self.drawn += 1
                 rng = row_rng(self.seed, self.task.name, epoch, self.ids[row])
-                for example in self.task.examples(self.rows[row], rng):
+                for example in self.task.examples(self.rows[row], Draw(rng, others=self.rows)):
                     found = True
                     yield example
             if not found:

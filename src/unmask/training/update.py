@@ -11,7 +11,6 @@ import torch
 from unmask.batch import collate
 from unmask.model import ROW_TOKENS, Model
 from unmask.recipe import TrainOptions
-from unmask.tasks import row_rng
 from unmask.training.optimiser import clip_gradient
 from unmask.training.stream import Chunk
 
@@ -46,17 +45,16 @@ def accumulate(model: Model, chunks: Sequence[Chunk], seed: int, step: int) -> d
     batches = []
     targets: Counter[str] = Counter()
     tokens: Counter[str] = Counter()
-    for number, chunk in enumerate(chunks):
+    for chunk in chunks:
         task = model.tasks[chunk.task]
         batch = collate(chunk.examples, ROW_TOKENS).to(model.device)
-        batch = task.prepare(batch, model, row_rng(seed, task.name, step, number))
         batches.append((task, batch))
         targets[task.name] += task.targets(batch)
         tokens[task.name] += chunk.tokens
     losses: dict[str, float] = dict.fromkeys(targets, 0.0)
     for task, batch in batches:
         with model.autocast():
-            loss = task.loss(model(task, batch), batch) / targets[task.name]
+            loss = task.loss(*model(task, batch)) / targets[task.name]
         share = tokens[task.name] / tokens.total()
         (loss * task.options.weight * share).backward()
         losses[task.name] += float(loss.detach())
