@@ -6,10 +6,19 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from pydantic import ValidationError
 
 from unmask.batch import Example, collate
-from unmask.encoder import Encoder, EncoderConfig, HeadConfig, LabelHead, MaskedHead, preset
+from unmask.encoder import (
+    Encoder,
+    EncoderConfig,
+    HeadConfig,
+    LabelHead,
+    MaskedHead,
+    cross_entropy,
+    preset,
+)
 from unmask.encoder.bricks import dropout
 
 
@@ -147,3 +156,20 @@ def test_the_last_layer_may_look_only_where_a_head_does(
             expected = gradients
     for name, gradient in expected.items():
         torch.testing.assert_close(gradients[name], gradient, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_cross_entropy_is_torchs(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(70, 40_000).to(dtype).requires_grad_()  # several pieces
+    truth = torch.randint(0, 40_000, (70,))
+    expected = F.cross_entropy(logits.float(), truth, reduction="sum")
+    (gradient,) = torch.autograd.grad(2 * expected, logits)
+    before = logits.detach().clone()
+    loss = cross_entropy(logits, truth)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(torch.autograd.grad(2 * loss, logits)[0], gradient)
+    assert torch.equal(logits, before)
+    nothing = cross_entropy(logits[:0], truth[:0])
+    assert nothing == 0
+    nothing.backward()

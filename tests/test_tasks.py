@@ -25,6 +25,8 @@ ROWS = [
     {"text": "the film was very bad and dull", "label": "neg"},
     {"text": "great", "label": "pos"},
     {"text": "", "label": "neg"},
+    {"text": "the cat sleeps. the dog runs!\nit was a good time", "label": "pos"},
+    {"text": "one。two three。red green", "label": "neg"},
 ]
 
 

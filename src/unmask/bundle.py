@@ -13,7 +13,7 @@ README.md           the model card
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from unmask import files
 from unmask.encoder import Encoder, EncoderConfig, Pooling
@@ -45,12 +46,19 @@ def save(
     recipe: Mapping[str, Any] | None = None,
     scores: list[dict[str, Any]] | None = None,
     card: str = "",
+    weights: Mapping[str, Tensor] | None = None,
+    beside: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write a bundle whole or not at all; one that stands there is replaced in one step."""
+    """Write a bundle whole or not at all; one that stands there is replaced in one step.
+
+    `weights` are those of the model where it does not hold them whole itself; `beside` writes
+    further files into the folder, hashed like the others.
+    """
     if not is_bundle(path) and not files.empty_or_new(path):
         raise UserError(f"{path} exists and is no bundle: choose another folder or remove it")
     with files.new_folder(path) as folder:
-        state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+        state = weights or model.state_dict()
+        state = {name: t.detach().cpu().contiguous() for name, t in state.items()}
         save_file(state, folder / "model.safetensors")
         config = {
             "format": FORMAT,
@@ -68,6 +76,8 @@ def save(
             files.write_json(folder / "scores.json", scores)
         if card:
             files.write_text(folder / "README.md", card)
+        if beside is not None:
+            beside(folder)
         hashes = {file.name: files.sha256(file) for file in sorted(folder.iterdir())}
         files.write_json(folder / MANIFEST, {"format": FORMAT, "sha256": hashes})
 

@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -104,6 +105,13 @@ def told_of_disk(path: Path) -> Iterator[None]:
         if type(error).__name__ != "SafetensorError":
             raise
         raise UserError(_ADVICE.format(path, error)) from error
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left under temporary names; nothing else is touched."""
+    for path in folder.glob(".*"):
+        if re.fullmatch(r"\..+\.([a-z0-9_]{8}|replaced)", path.name):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
 
 def empty_or_new(path: Path) -> bool:

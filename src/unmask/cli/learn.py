@@ -43,6 +43,12 @@ def train(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a run that is there.")
     ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was broken off.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --resume: though the recipe or rows differ.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the data and the cost.")] = False,
     json: Json = False,
 ) -> None:
@@ -59,9 +65,13 @@ def train(
         rehearsal = rehearse(recipe, changes or ())
         print_json(rehearsal) if json else print_rehearsal(rehearsal)
         return
+    from unmask.training.processes import first_process
     from unmask.training.run import train as run
 
-    trained = run(recipe, out or Path("runs") / recipe.stem, changes or (), overwrite)
+    folder = out or Path("runs") / recipe.stem
+    trained = run(recipe, folder, changes or (), overwrite, resume, force)
+    if not first_process():
+        return
     records = [score.record() for score in trained.scores]
     if json:
         print_json({"bundle": str(trained.bundle), "seconds": trained.seconds, "scores": records})

@@ -1,13 +1,16 @@
 """The encoder, from its bricks.
 
-Read `embeddings`, `attention`, `feed_forward`, `layer`, `encoder`, then `heads`.
+Read `embeddings`, `attention`, `feed_forward`, `layer`, `encoder`, then `heads` and `generator`.
 """
 
 from unmask.encoder.config import EncoderConfig, preset
+from unmask.encoder.cross_entropy import cross_entropy
 from unmask.encoder.encoder import Encoder, Hidden
+from unmask.encoder.generator import DetectHead
 from unmask.encoder.heads import HeadConfig, LabelHead, MaskedHead, Pooling, pool_mean
 
 __all__ = [
+    "DetectHead",
     "Encoder",
     "EncoderConfig",
     "HeadConfig",
@@ -15,6 +18,7 @@ __all__ = [
     "LabelHead",
     "MaskedHead",
     "Pooling",
+    "cross_entropy",
     "pool_mean",
     "preset",
 ]

@@ -34,8 +34,8 @@ class Embeddings(nn.Module):
             nn.Linear(width, config.hidden_size) if width != config.hidden_size else None
         )
 
-    def forward(self, batch: Batch) -> Tensor:
-        """The grid's embeddings, (B, T, D)."""
+    def look_up(self, batch: Batch) -> Tensor:
+        """The grid's embeddings in their own width, (B, T, E)."""
         B, T = batch.shape
         ids, index = batch.features["text"]
         x = self.token(ids)  # (n, E)
@@ -44,8 +44,27 @@ class Embeddings(nn.Module):
             x = x + self.position(batch.position + self.offset)
         if self.segment is not None:
             x = x + self.segment(batch.segment)
-        x = self.dropout(self.norm(x))
-        return x if self.projection is None else self.projection(x)  # (B, T, D)
+        return self.dropout(self.norm(x))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The grid's embeddings, (B, T, D)."""
+        x = self.look_up(batch)  # (B, T, E)
+        return x if self.projection is None else self.projection(x)
+
+
+class BorrowedEmbeddings(Embeddings):
+    """The embeddings of another encoder, brought to a width of one's own (ELECTRA's generator).
+
+    Both encoders learn them; they stay the lender's alone in what is saved.
+    """
+
+    def __init__(self, lender: Embeddings, width: int) -> None:
+        nn.Module.__init__(self)  # without tables
+        self._lender = (lender,)  # in a tuple, so that its weights are not registered here
+        self.projection = nn.Linear(lender.token.embedding_dim, width)
+
+    def look_up(self, batch: Batch) -> Tensor:
+        return self._lender[0].look_up(batch)
 
 
 def rotary_angles(position: Tensor, head_width: int, base: float) -> tuple[Tensor, Tensor]:

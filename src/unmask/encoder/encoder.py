@@ -33,13 +33,13 @@ class Encoder(nn.Module):
     """A bidirectional Transformer encoder over packed grids.
 
     Embedding and encoding are separate steps, so that attributions, adversarial noise or mixup
-    can stand between them.
+    can stand between them. Embeddings that are handed in take the place of new ones.
     """
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, embeddings: Embeddings | None = None) -> None:
         super().__init__()
         self.config = config
-        self.embeddings = Embeddings(config)
+        self.embeddings = embeddings or Embeddings(config)
         self.layers = nn.ModuleList(Layer(config, i) for i in range(config.num_layers))
         self.norm = make_norm(config) if config.pre_norm else nn.Identity()
         initialise(self, config.initializer_range)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -20,6 +20,10 @@ _SPECIAL = {  # BERT's name and RoBERTa's for the tokens with a part to play
     "end": ("[SEP]", "</s>"),
     "mask": ("[MASK]", "<mask>"),
 }
+
+PIECE = 1 << 18  # characters tokenised at once, so that a long text does not take gigabytes
+_NEAR = 1 << 12  # of a piece's last characters, among which it is cut at white space
+_SPACES = frozenset(" \t\n\r\u3000")
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,30 @@ class Encoded:
 
     def without(self, places: np.ndarray) -> Encoded:
         """All tokens but those at these places, which count as dropped."""
-        return self.pick(np.delete(np.arange(len(self.ids)), places), len(places))
+        dropped = self.dropped + len(places)
+        return self.pick(np.delete(np.arange(len(self.ids)), places), dropped)
+
+    def joined(self, other: Encoded) -> Encoded:
+        """This text with the next piece of it behind, in one pair of special tokens."""
+        behind = np.flatnonzero(other.sides == 0)
+        if not len(behind):
+            return self
+        own = np.flatnonzero(self.sides == 0)
+        first = int(behind[0])
+        words = other.words + np.where(other.special, 0, self.words.max(initial=-1) + 1)
+
+        def between(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+            return np.concatenate((outer[:first], inner[own], outer[first:]))
+
+        return Encoded(
+            between(other.ids, self.ids),
+            between(other.kinds, self.kinds),
+            between(other.offsets, self.offsets),
+            between(other.sides, self.sides),
+            between(words, self.words),
+            [*other.tokens[:first], *(self.tokens[i] for i in own), *other.tokens[first:]],
+            self.dropped + other.dropped,
+        )
 
     def sequence(self) -> Sequence:
         """These tokens as a sequence for the encoder."""
@@ -111,8 +138,13 @@ class TextInput:
 
     def encode(self, text: str, pair: str | None = None, max_length: int | None = None) -> Encoded:
         """Tokens of a text or of a pair; the longer text of a pair is cut first."""
-        whole = self._whole(text, pair)
         limit = min(max_length or self.max_length, self.max_length)
+        text, beyond = self._beginning(text, limit)
+        if pair is not None:
+            pair, more = self._beginning(pair, limit)
+            beyond += more
+        whole = replace(_encoded(self._encoding(text, pair)), dropped=beyond)
+        _refuse_nothing(whole, text)
         if len(whole.ids) <= limit:
             return whole
         sides = [np.flatnonzero(whole.sides == side) for side in (0, 1)]
@@ -125,46 +157,109 @@ class TextInput:
         return whole.without(np.concatenate(cut))
 
     def windows(self, text: str, max_length: int | None = None) -> Iterator[Encoded]:
-        """A long text as consecutive windows, none overlapping, no token lost."""
-        whole = self._whole(text, None)
-        inside = np.flatnonzero(whole.sides == 0)
-        room = min(max_length or self.max_length, self.max_length) - int((whole.sides < 0).sum())
-        if room < 1:
-            raise UserError("max_length leaves no room for text; set it higher")
-        if len(inside) <= room:
-            yield whole
-            return
-        begin, end = np.arange(inside[0]), np.arange(inside[-1] + 1, len(whole.ids))
-        for start in range(0, len(inside), room):
-            part = np.concatenate((begin, inside[start : start + room], end))
-            yield whole.pick(part, dropped=0)
+        """A long text as consecutive windows, none overlapping, no token lost.
 
-    def _whole(self, text: str, pair: str | None) -> Encoded:
+        A very long one is read piece by piece as the windows are asked for.
+        """
+        limit = min(max_length or self.max_length, self.max_length)
+        rest: Encoded | None = None  # the last window so far: the next piece may go on in it
+        for start, end in pieces(text):
+            piece = _encoded(self._encoding(text[start:end]), start)
+            whole = piece if rest is None else rest.joined(piece)
+            rest = None
+            for window in _cut(whole, limit):
+                if rest is not None:
+                    yield rest
+                rest = window
+        assert rest is not None  # every text has a piece, and every piece a window
+        _refuse_nothing(rest, text)
+        yield rest
+
+    def count(self, text: str) -> int:
+        """How many tokens a text has, without special ones."""
+        return sum(
+            len(self._encoding(text[start:end], special=False)) for start, end in pieces(text)
+        )
+
+    def _beginning(self, text: str, limit: int) -> tuple[str, int]:
+        """As much of a very long text as makes `limit` tokens, and how many tokens the rest has."""
+        if len(text) <= PIECE:
+            return text, 0
+        kept = count = beyond = 0
+        for start, end in pieces(text):
+            found = len(self._encoding(text[start:end], special=False))
+            if count < limit:
+                kept, count = end, count + found
+            else:
+                beyond += found
+        return text[:kept], beyond
+
+    def _encoding(self, text: str, pair: str | None = None, special: bool = True) -> Encoding:
         try:
-            encoding = self.tokenizer.encode(text, pair)
+            return self.tokenizer.encode(text, pair, add_special_tokens=special)
         except TypeError:  # what the library says of lone surrogates
             raise UserError(
                 f"a text holds characters that are not Unicode ({text[:40]!a}); mend its encoding"
             ) from None
-        if not encoding.ids:
-            raise UserError(
-                f"the text {text[:40]!r} has no tokens, and this tokenizer adds none of its own; "
-                "drop the row"
-            )
-        return _encoded(encoding)
 
     def decode(self, ids: list[int]) -> str:
         """The text of some ids, without special tokens."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
 
-def _encoded(encoding: Encoding) -> Encoded:
-    sides = [-1 if side is None else side for side in encoding.sequence_ids]
+def pieces(text: str) -> Iterator[tuple[int, int]]:
+    """Where pieces of at most `PIECE` characters begin and end in a text; at least one.
+
+    They are cut before white space where there is some near the end of a piece, so that the
+    tokens are those of the whole text, and else anywhere.
+    """
+    start = 0
+    while len(text) - start > PIECE:
+        end = start + PIECE
+        floor = max(start, end - _NEAR)
+        cut = end
+        while cut > floor and text[cut - 1] not in _SPACES:
+            cut -= 1
+        while cut > floor and text[cut - 1] in _SPACES:
+            cut -= 1
+        end = cut if cut > floor else end
+        yield start, end
+        start = end
+    yield start, len(text)
+
+
+def _cut(whole: Encoded, limit: int) -> Iterator[Encoded]:
+    """Windows of at most `limit` tokens, each between the text's special tokens."""
+    inside = np.flatnonzero(whole.sides == 0)
+    room = limit - int((whole.sides < 0).sum())
+    if room < 1:
+        raise UserError("max_length leaves no room for text; set it higher")
+    if len(inside) <= room:
+        yield whole
+        return
+    begin, end = np.arange(inside[0]), np.arange(inside[-1] + 1, len(whole.ids))
+    for start in range(0, len(inside), room):
+        part = np.concatenate((begin, inside[start : start + room], end))
+        yield whole.pick(part, dropped=0)
+
+
+def _refuse_nothing(whole: Encoded, text: str) -> None:
+    if not len(whole.ids):
+        raise UserError(
+            f"the text {text[:40]!r} has no tokens, and this tokenizer adds none of its own; "
+            "drop the row"
+        )
+
+
+def _encoded(encoding: Encoding, start: int = 0) -> Encoded:
+    """What the library found in a text, or in the piece of one that begins at `start`."""
+    sides = np.array([-1 if s is None else s for s in encoding.sequence_ids], dtype=np.int64)
+    offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
     return Encoded(
         ids=np.array(encoding.ids, dtype=np.int64),
         kinds=np.array(encoding.type_ids, dtype=np.int64),
-        offsets=np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2),
-        sides=np.array(sides, dtype=np.int64),
+        offsets=offsets + np.where(sides < 0, 0, start)[:, None],
+        sides=sides,
         words=np.array([-1 if w is None else w for w in encoding.word_ids], dtype=np.int64),
         tokens=encoding.tokens,
         dropped=0,

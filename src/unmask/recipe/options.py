@@ -145,6 +145,9 @@ class Mixture(Strict):
 
 BUDGETS = ("epochs", "steps", "tokens", "minutes")
 
+# Defaults of `train` where the encoder is new; docs/pretraining.md has what they were measured by.
+FROM_NOTHING = {"learning_rate": 1.5e-3, "batch_tokens": 4096}
+
 
 class TrainOptions(Strict):
     """The loop: how long, how fast, how exact."""
@@ -155,21 +158,37 @@ class TrainOptions(Strict):
     minutes: float | None = Field(
         None, gt=0, description="minutes of the clock, evaluations included, in place of epochs"
     )
-    learning_rate: float = Field(1e-4, gt=0)
+    optimiser: Literal["adamw", "stable_adamw", "muon"] = "adamw"
+    learning_rate: float = Field(1e-4, gt=0, description="at its peak")
     head_learning_rate: float | None = Field(
         None, gt=0, description="for the tasks' heads (10 times learning_rate unless said)"
     )
-    batch_tokens: int = Field(512, gt=0, description="tokens an update")
-    microbatch_tokens: int = Field(8192, gt=0, description="tokens at once; more accumulate")
+    batch_tokens: int = Field(512, gt=0, description="tokens an update, of all processes together")
+    microbatch_tokens: int = Field(
+        8192, gt=0, description="tokens that a process computes at once; more accumulate"
+    )
     warmup: float = Field(0.1, ge=0, le=1, description="share of the run with a rising rate")
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    schedule: Literal["linear", "cosine", "constant", "wsd"] = "linear"
+    decay: float = Field(0.2, gt=0, le=1, description="share of the run in which wsd's rate falls")
+    batch_warmup: float = Field(
+        0, ge=0, le=1, description="share of the run in which updates grow to batch_tokens"
+    )
+    length_warmup: float = Field(
+        0, ge=0, le=1, description="share of the run in which windows of texts grow to all of them"
+    )
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     precision: Literal["bf16", "fp32"] = "bf16"
     evaluate_every: int | None = Field(
         None, gt=0, description="updates between evaluations (five times a run unless said)"
     )
+    save_every: int | None = Field(
+        None, gt=0, description="updates between checkpoints (every ten minutes unless said)"
+    )
     device: str = Field("auto", description="cpu, cuda, or auto")
+    parallel: Literal["replicate", "shard"] = Field(
+        "replicate", description="under torchrun: each process has all weights, or a part of each"
+    )
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
@@ -177,6 +196,15 @@ class TrainOptions(Strict):
         given = [k for k in BUDGETS if getattr(self, k)]
         if len(given) > 1:
             raise ValueError(f"one budget at a time: {' and '.join(given)} are both set")
+        return self
+
+    @model_validator(mode="after")
+    def _one_run(self) -> TrainOptions:
+        if self.schedule == "wsd" and self.warmup + self.decay > 1:
+            raise ValueError(
+                f"warmup {self.warmup} and decay {self.decay} are shares of one run: "
+                "together at most 1"
+            )
         return self
 
     @property

@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, create_model
 
 from unmask.errors import UserError
-from unmask.recipe.options import BUDGETS, Run, TaskOptions, check_name
+from unmask.recipe.options import BUDGETS, FROM_NOTHING, Run, TaskOptions, check_name
 
 
 class _Loader(yaml.SafeLoader):
@@ -95,12 +95,12 @@ def parse(data: Mapping[str, Any], kinds: Kinds) -> dict[str, Run]:
     stands outside the stages holds for all of them, unless a stage says otherwise.
     """
     if "stages" not in data:
-        return {"": _check(data, kinds)}
+        return {"": _check(_completed(data), kinds)}
     common = {key: value for key, value in data.items() if key != "stages"}
     stages = data["stages"]
     if not isinstance(stages, Mapping) or not stages:
         raise UserError("stages: give each stage a name and its tasks")
-    runs = {}
+    runs: dict[str, Run] = {}
     for name, stage in stages.items():
         try:
             check_name("stages", str(name))
@@ -112,8 +112,22 @@ def parse(data: Mapping[str, Any], kinds: Kinds) -> dict[str, Run]:
             raise UserError(
                 f"recipe: `stages.{name}.encoder`: stages train one encoder; write it above them"
             )
-        runs[str(name)] = _check(_merged(common, stage or {}), kinds, f"stages.{name}.")
+        merged: Mapping[str, Any] = _merged(common, stage or {})
+        if not runs:  # the others start from a trained encoder
+            merged = _completed(merged)
+        runs[str(name)] = _check(merged, kinds, f"stages.{name}.")
     return runs
+
+
+def _completed(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With the defaults of a run that starts from nothing, where it does."""
+    encoder, train = data.get("encoder"), data.get("train") or {}
+    if not isinstance(encoder, Mapping) or "from" in encoder or not isinstance(train, Mapping):
+        return data
+    train = {**FROM_NOTHING, **train}
+    if train.get("head_learning_rate") is None:  # nothing is older than the heads
+        train["head_learning_rate"] = train["learning_rate"]
+    return {**data, "train": train}
 
 
 def _merged(common: Mapping[str, Any], stage: Mapping[str, Any]) -> dict[str, Any]:

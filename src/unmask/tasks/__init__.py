@@ -5,9 +5,13 @@ from typing import Any
 from unmask.recipe import TaskOptions
 from unmask.tasks.base import Answer, Draw, Row, Task, row_rng
 from unmask.tasks.classify import Classify
+from unmask.tasks.detect import Detect
 from unmask.tasks.mlm import Mlm
+from unmask.tasks.order import Order
 
-KINDS: dict[str, type[Task[Any, Any]]] = {kind.kind: kind for kind in (Classify, Mlm)}
+KINDS: dict[str, type[Task[Any, Any]]] = {
+    kind.kind: kind for kind in (Classify, Mlm, Detect, Order)
+}
 OPTIONS: dict[str, type[TaskOptions]] = {name: kind.Options for name, kind in KINDS.items()}
 
 __all__ = ["KINDS", "OPTIONS", "Answer", "Draw", "Row", "Task", "row_rng"]

@@ -143,11 +143,29 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
     def explain_target(self, outputs: Outputs, answer: AnyAnswer) -> Tensor:
         """The scalar that an explanation of this answer differentiates."""
 
-    def encode(self, row: Row) -> Encoded:
+    def limit(self, draw: Draw) -> int | None:
+        """The most tokens of a sequence: the task's own limit, or the run's of now if shorter."""
+        return min(filter(None, (self.options.max_length, draw.longest)), default=None)
+
+    def texts(self, row: Row) -> tuple[str, ...]:
+        """The row's input columns: a text, or a pair."""
+        return tuple(self.text_of(row, column) for column in self.options.inputs)
+
+    def encode(self, row: Row, limit: int | None = None) -> Encoded:
         """The row's input columns as tokens; a UserError says which column is not text."""
-        texts = [self.text_of(row, column) for column in self.options.inputs]
+        texts = self.texts(row)
         pair = texts[1] if len(texts) == 2 else None
-        return self.text.encode(texts[0], pair, self.options.max_length)
+        return self.text.encode(texts[0], pair, limit or self.options.max_length)
+
+    def windows(self, row: Row, draw: Draw) -> Iterator[Encoded]:
+        """The row's text as windows that lose none of its tokens; none where there are none.
+
+        A pair is one sequence, cut where it is too long.
+        """
+        texts, limit = self.texts(row), self.limit(draw)
+        parts: Iterable[Encoded]
+        parts = self.text.windows(texts[0], limit) if len(texts) == 1 else [self.encode(row, limit)]
+        return (part for part in parts if not part.special.all())
 
     def text_of(self, row: Row, column: str) -> str:
         """What stands in a column, which must be text."""

@@ -8,24 +8,20 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from unmask.batch import Batch, Example, Segment
-from unmask.encoder import Encoder, Hidden, MaskedHead
+from unmask.encoder import Encoder, Hidden, MaskedHead, cross_entropy
 from unmask.inputs.text import Encoded
-from unmask.recipe import TaskOptions
 from unmask.tasks.base import Answer, Draw, Outputs, Row, Runner, Task
+from unmask.tasks.masking import MaskingOptions, choose
 
 
-class MlmOptions(TaskOptions):
-    """How much is hidden, and behind what."""
+class MlmOptions(MaskingOptions):
+    """How much is hidden, in what units, and behind what."""
 
     kind: Literal["mlm"] = "mlm"
-    rate: float = Field(
-        0.3, gt=0, lt=1, description="share of tokens to guess (0.15 in BERT; see arXiv:2202.08005)"
-    )
     hide: Literal["mask", "bert"] = Field(
         "mask",
         description="mask: always [MASK]; bert: [MASK] 80 %, a random token 10 %, itself 10 %",
@@ -76,21 +72,14 @@ class Mlm(Task[MlmOptions, FillAnswer]):
         if not draw.truth:
             yield self._to_fill(self.encode(row))
             return
-        parts: Iterable[Encoded] = (self.encode(row),)
-        if len(self.options.inputs) == 1:
-            text = self.text_of(row, self.options.inputs[0])
-            parts = self.text.windows(text, self.options.max_length)
-        for part in parts:
-            if not part.special.all():
-                yield self._corrupt(part, draw.rng)
+        texts = self.texts(row)
+        for part in self.windows(row, draw):
+            yield self._corrupt(part, choose(part, texts, self.options, draw), draw.rng)
 
-    def _corrupt(self, encoded: Encoded, rng: np.random.Generator) -> Example:
-        free = np.flatnonzero(~encoded.special)
-        count = max(1, round(self.options.rate * len(free)))
-        hidden = np.sort(rng.choice(free, count, replace=False))
+    def _corrupt(self, encoded: Encoded, hidden: np.ndarray, rng: np.random.Generator) -> Example:
         ids, truth = encoded.ids.copy(), encoded.ids[hidden]
         if self.options.hide == "bert":
-            fate = rng.random(count)
+            fate = rng.random(len(hidden))
             ids[hidden[fate < 0.8]] = self.text.mask_id
             swapped = hidden[fate >= 0.9]
             ids[swapped] = rng.integers(0, self.text.vocab_size, len(swapped))
@@ -113,7 +102,7 @@ class Mlm(Task[MlmOptions, FillAnswer]):
         return len(batch.truth["token"])
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
-        return F.cross_entropy(outputs["logits"].float(), batch.truth["token"], reduction="sum")
+        return cross_entropy(outputs["logits"], batch.truth["token"])
 
     def answers(
         self, outputs: Outputs, batch: Batch, examples: Sequence[Example], top: int = 5

@@ -5,114 +5,203 @@ from __future__ import annotations
 import json
 import logging
 import math
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext, suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from unmask import bundle, files, progress
+from unmask import bundle, progress
+from unmask.data.rows import Rows
 from unmask.errors import UserError
 from unmask.evaluation.scores import Score, headline, judge, scores
 from unmask.model import Model
-from unmask.recipe import Run, TrainOptions
+from unmask.recipe import Run
 from unmask.tasks import Row
-from unmask.training.optimiser import make_optimiser, rate_at, set_rate
-from unmask.training.stream import Chunk, MixedStream
-from unmask.training.update import update
+from unmask.training import checkpoint, parallel
+from unmask.training.checkpoint import Checkpoint
+from unmask.training.guard import Guard
+from unmask.training.journal import Journal
+from unmask.training.meter import Meter
+from unmask.training.optimiser import make_optimiser
+from unmask.training.processes import Processes
+from unmask.training.schedule import batch_tokens_at, longest_at, rate_at
+from unmask.training.stop import Stop, Stopped
+from unmask.training.stream import MixedStream
+from unmask.training.update import apply, gradient
 
 log = logging.getLogger("unmask")
 
 
-@dataclass
-class Meter:
-    """What a run has used of its budget."""
+class Loop:
+    """One run from its first update, or from a checkpoint, to the end of its budget."""
 
-    options: TrainOptions
-    epoch_rows: int  # rows that make one epoch, of all tasks
-    steps: int = 0
-    tokens: int = 0
-    rows: int = 0
-    seconds: float = 0.0
-    began: float = field(default_factory=time.monotonic)
+    def __init__(
+        self,
+        model: Model,
+        run: Run,
+        rows: Mapping[str, Sequence[Row]],
+        valid: Mapping[str, Sequence[Row]],
+        folder: Path,
+        processes: Processes,
+    ) -> None:
+        """Take up a model, whose weights are the same on all processes."""
+        self.model, self.options = model, run.train
+        self.rows = {name: fingerprint(own) for name, own in rows.items()}
+        self.valid, self.folder, self.processes = valid, folder, processes
+        parallel.spread(model, self.options.parallel, processes)
+        self.stream = MixedStream.of(model.tasks, rows, run)
+        self.optimiser = make_optimiser(model, self.options)
+        self.meter = Meter(self.options, sum(len(r) for r in rows.values()))
+        self.guard = Guard(self.options.clip)
+        self.best = -math.inf  # the highest mean of the tasks' headlines
+        self.journal = Journal(folder / "metrics.jsonl" if processes.first else None)
 
-    def count(self, chunks: Sequence[Chunk]) -> None:
-        """Take an update's chunks as used."""
-        self.steps += 1
-        self.tokens += sum(chunk.tokens for chunk in chunks)
-        self.rows += sum(chunk.rows for chunk in chunks)
+    def resume(self, start: Checkpoint, force: bool = False) -> None:
+        """Go on from a checkpoint, whose weights the model holds already.
 
-    @property
-    def share(self) -> float:
-        """How much of the budget is used, from 0 to 1."""
-        unit, size = self.options.budget
-        used = {
-            "steps": self.steps,
-            "tokens": self.tokens,
-            "minutes": self.seconds / 60,
-            "epochs": self.rows / max(self.epoch_rows, 1),
-        }
-        return min(used[unit] / size, 1.0)
+        Other rows than those it began with are refused unless forced.
+        """
+        state = start.state
+        other = [name for name, rows in self.rows.items() if state["rows"].get(name) != rows]
+        if other:
+            said = f"{start.path} was made with other rows of {', '.join(other)} than there are now"
+            if not force:
+                raise UserError(f"{said}: bring those back, or go on with --force")
+            log.warning("%s; going on all the same", said)
+        for key, value in machine(self.processes).items():
+            if state["machine"].get(key) != value:
+                log.warning(
+                    "the run had %s %s and has %s now: its last digits will differ from those of "
+                    "a run that never stopped", key, state["machine"].get(key), value
+                )  # fmt: skip
+        self.optimiser.load(start.moments)
+        self.stream.load(state["stream"])
+        self.meter.load(state["meter"])
+        self.guard.load(state["guard"])
+        self.best = -math.inf if state["best"] is None else state["best"]
+        self.journal.back_to(state["lines"])
 
+    def fit(self) -> Path:
+        """Train; the folder of the best checkpoint, or of the last without valid rows.
 
-def fit(
-    model: Model,
-    run: Run,
-    rows: Mapping[str, Sequence[Row]],
-    valid: Mapping[str, Sequence[Row]],
-    folder: Path,
-) -> Path | None:
-    """Train the model's tasks; the folder of the best checkpoint, or None without valid rows.
+        Writes `metrics.jsonl`, `checkpoints/step-…` to go on from, and at an evaluation that beats
+        those before it `checkpoints/best`. SIGTERM and Ctrl-C end it after the update under way,
+        once that is saved.
+        """
+        meter = self.meter
+        last = self.folder / "checkpoints"
+        with Stop() as stop, progress.bar("train", 1.0, unit="") as advance:
+            advance(meter.share, "")
+            while meter.share < 1 or meter.score_due:
+                before = meter.share
+                losses = self.step() if before < 1 else {}
+                advance(meter.share - before, self._note(losses))
+                if meter.score_due:
+                    advance(0, "evaluating …")
+                    with suppress(Stopped):  # then the scores are made when the run goes on
+                        self.score(stop)
+                asked = self.processes.largest({"stop": stop.asked or 0})["stop"]
+                if asked or meter.save_due:
+                    last = self.save()
+                if asked:
+                    log.info("step %d is saved; go on from there with --resume", meter.steps)
+                    stop.asked = int(asked)
+                    stop.go()
+        self.guard.end()
+        return self.folder / "checkpoints" / "best" if self.best > -math.inf else last
 
-    Writes `metrics.jsonl` and, at every evaluation, `checkpoints/last` and `checkpoints/best`.
-    """
-    options = run.train
-    torch.manual_seed(options.seed)
-    stream = MixedStream.of(model.tasks, rows, run)
-    optimiser = make_optimiser(model, options)
-    meter = Meter(options, sum(len(r) for r in rows.values()))
-    best = -math.inf
-    pace = _Pace(options.evaluate_every)
-    with (
-        files.told_of_disk(folder / "metrics.jsonl"),
-        (folder / "metrics.jsonl").open("a", encoding="utf-8", buffering=1) as metrics,
-        progress.bar("train", 1.0, unit="") as advance,
-    ):
-        while meter.share < 1:
-            share = meter.share
-            chunks = stream.take(options.batch_tokens, options.microbatch_tokens)
-            meter.count(chunks)
-            set_rate(optimiser, rate_at((share + meter.share) / 2, options))
-            losses, norm = update(model, optimiser, chunks, options, meter.steps)
-            _refuse_nan(losses, norm, meter.steps, folder)
-            meter.seconds = time.monotonic() - meter.began
-            line: dict[str, Any] = {
+    def step(self) -> dict[str, float]:
+        """One update; the mean loss of each task."""
+        meter, options = self.meter, self.options
+        share = meter.share
+        chunks = self.stream.take(
+            batch_tokens_at(share, options),
+            share,
+            longest_at(share, self.model.text.max_length, options),
+        )
+        meter.count(chunks)
+        self.optimiser.set_rate(rate_at((share + meter.share) / 2, options))
+        found = gradient(self.model, chunks, options, meter.steps, self.processes)
+        if self.guard.judge(meter.steps, found.losses, found.norm):
+            apply(self.optimiser, found, options)
+        self.optimiser.zero_grad()
+        meter.seconds = self.processes.largest({"seconds": meter.elapsed()})["seconds"]
+        self.journal.write(
+            {
                 "step": meter.steps,
                 "tokens": meter.tokens,
                 "rows": meter.rows,
                 "seconds": round(meter.seconds, 3),
-                "rate": optimiser.param_groups[0]["lr"],
-                "gradient_norm": norm,
-                "loss": losses,
+                "rate": self.optimiser.rate,
+                "gradient_norm": found.norm,
+                "loss": found.losses,
             }
-            metrics.write(json.dumps(line) + "\n")
-            advance(meter.share - share, _note(meter, losses))
+        )
+        return found.losses
 
-            if pace.due(meter):
-                advance(0, "evaluating …")
-                found = evaluate(model, valid, "valid")
-                if found:
-                    value = _mean_headline(model, found)
-                    record = {"step": meter.steps, "valid": [s.record() for s in found]}
-                    metrics.write(json.dumps(record, ensure_ascii=False) + "\n")
-                    log.info("step %d: %s", meter.steps, _summary(model, found))
-                    if value > best:
-                        best = value
-                        bundle.save(model, folder / "checkpoints" / "best")
-                bundle.save(model, folder / "checkpoints" / "last")
-    return folder / "checkpoints" / "best" if best > -math.inf else None
+    def score(self, stop: Stop) -> None:
+        """Score the validation rows; keep the model if it is the best so far."""
+        model, step = self.model, self.meter.steps
+        # Processes that share weights need one another to the end of it.
+        with nullcontext() if self.options.parallel == "shard" else stop.at_once():
+            found = evaluate(model, self.valid, "valid")
+        self.meter.score_done()
+        if not found:
+            return
+        self.journal.write({"step": step, "valid": [s.record() for s in found]})
+        log.info("step %d: %s", step, _summary(model, found))
+        value = _mean_headline(model, found)
+        if value > self.best:
+            self.best = value
+            weights = parallel.whole(model.state_dict().items())
+            if self.processes.first:
+                bundle.save(model, self.folder / "checkpoints" / "best", weights=weights)
+
+    def save(self) -> Path:
+        """Write a checkpoint of this moment."""
+        meter = self.meter
+        meter.saved = meter.seconds
+        self.journal.flush()
+        state = {
+            "stream": self.stream.state(),
+            "meter": meter.state(),
+            "guard": self.guard.state(),
+            "best": self.best if self.best > -math.inf else None,
+            "lines": self.journal.lines,
+            "rows": self.rows,
+            "machine": machine(self.processes),
+        }
+        place = self.folder / "checkpoints"
+        return checkpoint.save(
+            place, meter.steps, self.model, self.optimiser, state, self.processes
+        )
+
+    def _note(self, losses: Mapping[str, float]) -> str:
+        meter = self.meter
+        shown = " ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
+        pace = meter.tokens / max(meter.seconds, 1e-9)
+        return f"{pace:,.0f} tokens/s  step {meter.steps}  loss {shown}"
+
+
+def machine(processes: Processes) -> dict[str, Any]:
+    """What the last digits of a result depend on."""
+    return {
+        "processes": processes.size,
+        "threads": torch.get_num_threads(),
+        "device": processes.device.type,
+        "torch": torch.__version__,
+    }
+
+
+def fingerprint(rows: Sequence[Row]) -> str:
+    """A short name for these rows: their number, their places, and some of them."""
+    some = [rows[i] for i in range(0, len(rows), max(len(rows) // 64, 1))]
+    ids = rows.ids.tobytes() if isinstance(rows, Rows) else b""
+    text = json.dumps([len(rows), some], default=repr).encode()
+    return blake2b(text + ids, digest_size=8).hexdigest()
 
 
 def evaluate(model: Model, rows: Mapping[str, Sequence[Row]], split: str) -> list[Score]:
@@ -124,23 +213,6 @@ def evaluate(model: Model, rows: Mapping[str, Sequence[Row]], split: str) -> lis
     return found
 
 
-class _Pace:
-    """When to evaluate: every so many steps, or five times a run, and always at its end."""
-
-    def __init__(self, every: int | None) -> None:
-        self.every = every
-        self.fifth = 1
-
-    def due(self, meter: Meter) -> bool:
-        share = meter.share
-        if self.every is not None:
-            return share >= 1 or meter.steps % self.every == 0
-        if share < self.fifth / 5:
-            return False
-        self.fifth = int(share * 5) + 1
-        return True
-
-
 def _mean_headline(model: Model, found: Sequence[Score]) -> float:
     names = {score.task for score in found}
     return sum(headline(model.tasks[name], found) for name in names) / len(names)
@@ -149,20 +221,3 @@ def _mean_headline(model: Model, found: Sequence[Score]) -> float:
 def _summary(model: Model, found: Sequence[Score]) -> str:
     whole = {s.task: s for s in reversed(found) if s.metric == model.tasks[s.task].headline}
     return ", ".join(f"{name} {s.metric} {s.value:.4f}" for name, s in sorted(whole.items()))
-
-
-def _note(meter: Meter, losses: Mapping[str, float]) -> str:
-    rate = meter.tokens / max(meter.seconds, 1e-9)
-    shown = " ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
-    return f"{rate:,.0f} tokens/s  step {meter.steps}  loss {shown}"
-
-
-def _refuse_nan(losses: Mapping[str, float], norm: float, step: int, folder: Path) -> None:
-    bad = [name for name, loss in losses.items() if not math.isfinite(loss)]
-    if bad or not math.isfinite(norm):
-        tasks = ", ".join(bad or losses)
-        raise UserError(
-            f"task {tasks}: the loss or its gradient is not finite at step {step}; lower "
-            f"train.learning_rate or set train.precision=fp32. What was saved before stands in "
-            f"{folder}/checkpoints"
-        )

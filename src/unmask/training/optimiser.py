@@ -1,53 +1,164 @@
-"""AdamW, its groups, and the learning rate over a run."""
+"""The optimisers behind `train.optimiser`, as one object, and the norm of the gradient."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
+from unmask.encoder import Encoder
+from unmask.encoder.attention import Attention
+from unmask.encoder.feed_forward import FeedForward
+from unmask.errors import UserError
 from unmask.model import Model
 from unmask.recipe import TrainOptions
+from unmask.training.muon import Muon
+from unmask.training.stable_adamw import StableAdamW
+
+_BETAS, _EPS = (0.9, 0.98), 1e-6  # of AdamW and StableAdamW
 
 
-def make_optimiser(model: Model, options: TrainOptions) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter, arXiv:1711.05101), fused.
+class Optimiser:
+    """One or two of torch's optimisers, which share a model's parameters between them.
 
-    Norms and biases do not decay. New heads learn faster than the trunk they stand on.
+    Their state must be there from the start, so that it can be saved and loaded at any step.
     """
+
+    def __init__(self, parts: Sequence[torch.optim.Optimizer], model: nn.Module) -> None:
+        self.parts = parts
+        self.names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
+
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """All groups of parameters; the first has the trunk's rate."""
+        return [group for part in self.parts for group in part.param_groups]
+
+    @property
+    def rate(self) -> float:
+        """The trunk's learning rate now."""
+        return float(self.groups[0]["lr"])
+
+    def set_rate(self, share: float) -> None:
+        """Give every group this share of its peak rate."""
+        for group in self.groups:
+            group["lr"] = group["peak"] * share
+
+    def step(self, scale: Tensor | float = 1.0) -> None:
+        """Change the weights by the gradient times `scale`, which overwrites the gradient.
+
+        The kernels scale as they go. Muon's update has the same norm whatever the gradient's.
+        """
+        inverse = 1 / torch.as_tensor(scale, dtype=torch.float32)
+        for part in self.parts:
+            part.grad_scale = inverse  # type: ignore[attr-defined]
+            part.step()
+
+    def zero_grad(self) -> None:
+        """Forget the gradient."""
+        for part in self.parts:
+            part.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, Tensor]:
+        """A copy of the whole state, as `NAME OF THE PARAMETER.KEY`.
+
+        Of sharded parameters every process gets the full tensors, so every process must ask.
+        """
+        return {
+            name: (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).clone()
+            for name, tensor in self._tensors().items()
+        }
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a `state`, which must be of the same model and kind of optimiser."""
+        own = self._tensors()
+        for name in sorted(own.keys() ^ state.keys()):
+            raise _of_another(f"{name} is missing" if name in own else f"{name} has no place here")
+        for name, tensor in own.items():
+            theirs, ours = tuple(state[name].shape), tuple(tensor.shape)
+            if theirs != ours:
+                raise _of_another(f"{name} has the shape {theirs}, not {ours}")
+        for name, tensor in own.items():
+            value = state[name].to(tensor.device)
+            if isinstance(tensor, DTensor):
+                value = distribute_tensor(value, tensor.device_mesh, tensor.placements)
+            tensor.copy_(value)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {
+            f"{self.names[p]}.{key}": tensor
+            for part in self.parts
+            for p, entries in part.state.items()
+            for key, tensor in entries.items()
+        }
+
+
+def make_optimiser(model: Model, options: TrainOptions) -> Optimiser:
+    """The recipe's optimiser for a model, which must be on its device already.
+
+    Norms and biases do not decay. New heads learn faster than the trunk they stand on. Muon takes
+    the matrices inside the encoder's layers and leaves the rest to AdamW.
+    """
+    blocks = _stacked(model.encoder) if options.optimiser == "muon" else {}
     head_rate = options.head_learning_rate or 10 * options.learning_rate
     groups = []
     for module, rate in ((model.encoder, options.learning_rate), (model.heads, head_rate)):
-        matrices = [p for p in module.parameters() if p.ndim >= 2]
-        vectors = [p for p in module.parameters() if p.ndim < 2]
-        for parameters, decay in ((matrices, options.weight_decay), (vectors, 0.0)):
-            if parameters:
-                groups.append(
-                    {"params": parameters, "lr": rate, "peak": rate, "weight_decay": decay}
-                )
-    return torch.optim.AdamW(groups, betas=(0.9, 0.98), eps=1e-6, fused=True)
+        rest = [p for p in module.parameters() if p not in blocks]
+        matrices = [p for p in rest if p.ndim >= 2]
+        vectors = [p for p in rest if p.ndim < 2]
+        groups += [
+            {"params": parameters, "lr": rate, "peak": rate, "weight_decay": decay}
+            for parameters, decay in ((matrices, options.weight_decay), (vectors, 0.0))
+            if parameters
+        ]
+    if options.optimiser == "stable_adamw":
+        return Optimiser([StableAdamW(groups, betas=_BETAS, eps=_EPS)], model)
+    adamw = _fused_adamw(groups)
+    if options.optimiser == "adamw":
+        return Optimiser([adamw], model)
+    rate = options.learning_rate
+    stacks = [
+        {"params": [p for p in blocks if blocks[p] == count], "blocks": count, "peak": rate}
+        for count in sorted(set(blocks.values()))
+    ]
+    return Optimiser([adamw, Muon(stacks, lr=rate, weight_decay=options.weight_decay)], model)
 
 
-def rate_at(progress: float, options: TrainOptions) -> float:
-    """The learning rate at this share of the run, as a share of its peak."""
-    if progress < options.warmup:
-        return progress / options.warmup
-    rest = (progress - options.warmup) / max(1 - options.warmup, 1e-9)
-    if options.schedule == "linear":
-        return max(1 - rest, 0.0)
-    if options.schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
-    return 1.0
+def gradient_norm(model: nn.Module) -> Tensor:
+    """The norm of the whole gradient, (), which stays as it is."""
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm(grads, foreach=True)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
-def set_rate(optimiser: torch.optim.Optimizer, share: float) -> None:
-    """Give every group this share of its peak rate."""
-    for group in optimiser.param_groups:
-        group["lr"] = group["peak"] * share
+def _fused_adamw(groups: list[dict[str, Any]]) -> torch.optim.AdamW:
+    """Torch's AdamW (Loshchilov & Hutter, arXiv:1711.05101) with the state of its first step."""
+    adamw = torch.optim.AdamW(groups, betas=_BETAS, eps=_EPS, fused=True)
+    for group in adamw.param_groups:
+        for p in group["params"]:
+            adamw.state[p] = {
+                "step": torch.zeros((), device=p.device),
+                "exp_avg": torch.zeros_like(p),
+                "exp_avg_sq": torch.zeros_like(p),
+            }
+    return adamw
 
 
-def clip_gradient(module: nn.Module, limit: float) -> float:
-    """Scale the gradient down to a norm of at most `limit`; its norm before."""
-    parameters = [p for p in module.parameters() if p.grad is not None]
-    return float(nn.utils.clip_grad_norm_(parameters, limit, foreach=True))
+def _of_another(difference: str) -> UserError:
+    return UserError(
+        "the saved state of the optimiser is of another model or another train.optimiser: "
+        f"{difference}; go on with the recipe that it was saved under"
+    )
+
+
+def _stacked(encoder: Encoder) -> dict[Tensor, int]:
+    """The matrices inside the layers, and how many stand in each, one above the other."""
+    blocks: dict[Tensor, int] = {p: 1 for p in encoder.layers.parameters() if p.ndim == 2}
+    for module in encoder.layers.modules():
+        if isinstance(module, Attention):
+            blocks[module.qkv.weight] = 3
+        elif isinstance(module, FeedForward) and module.gated:
+            blocks[module.inner.weight] = 2
+    return blocks

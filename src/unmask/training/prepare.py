@@ -38,8 +38,11 @@ class Prepared:
         return {name: rows for name, rows in found.items() if rows is not None}
 
 
-def prepare(run: Run) -> Prepared:
-    """Read all rows, learn what the tasks must know, and make or load the encoder."""
+def prepare(run: Run, device: torch.device, resumed: Model | None = None) -> Prepared:
+    """Read all rows, learn what the tasks must know, and make or load the encoder.
+
+    A `resumed` model knows all that already: only the rows are read.
+    """
     torch.manual_seed(run.train.seed)
     for name, options in run.tasks.items():
         if options.train is None:
@@ -47,6 +50,8 @@ def prepare(run: Run) -> Prepared:
     splits = {
         name: split_rows(name, options, run.train.seed) for name, options in run.tasks.items()
     }
+    if resumed is not None:
+        return Prepared(_resumed(run, resumed).to(device), splits)
     trains = {name: own.train for name, own in splits.items() if own.train is not None}
     facts = {
         name: KINDS[options.kind].study(name, options, trains[name])
@@ -57,7 +62,21 @@ def prepare(run: Run) -> Prepared:
     heads = {name: _head(task, start) for name, task in tasks.items()}
     model = Model(start.encoder, start.text, tasks, heads, start.pooling)
     _check_labels(tasks, splits)
-    return Prepared(model.to(_device(run.train.device)), splits)
+    return Prepared(model.to(device), splits)
+
+
+def _resumed(run: Run, model: Model) -> Model:
+    """The model of a checkpoint, its tasks as the recipe has them now."""
+    if {name: t.kind for name, t in run.tasks.items()} != {
+        name: t.kind for name, t in model.tasks.items()
+    }:
+        raise UserError(
+            f"the checkpoint's tasks are {', '.join(model.tasks)}: other tasks cannot go on from "
+            "it; start from its bundle with `encoder: {from: …}`"
+        )
+    tasks = {n: _task(n, options, model, model.tasks[n].facts) for n, options in run.tasks.items()}
+    heads = {name: model.head(name) for name in tasks}
+    return Model(model.encoder, model.text, tasks, heads, model.pooling)
 
 
 def _start(run: Run, rows: Mapping[str, Rows]) -> Model:
@@ -159,13 +178,10 @@ def _check_labels(tasks: Mapping[str, Task[Any, Any]], splits: Mapping[str, Spli
                 task.check(rows, split)
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"train.device {name!r} is not to be had here: {reason}") from None
-    return device
+def fitting_precision(wanted: str, device: torch.device) -> Any:
+    """bf16 where the processor computes in it, else fp32, and said."""
+    native = torch.ops.mkldnn._is_mkldnn_bf16_supported() if device.type == "cpu" else True
+    if wanted == "bf16" and not native:
+        log.warning("this processor has no bf16 arithmetic: training in fp32 instead")
+        return "fp32"
+    return wanted

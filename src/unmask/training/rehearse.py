@@ -17,10 +17,10 @@ from unmask.recipe import Run
 from unmask.runtime.threads import use_available_cpus
 from unmask.tasks import OPTIONS, Draw, Row, Task, row_rng
 from unmask.training.optimiser import make_optimiser
-from unmask.training.prepare import Prepared, prepare
-from unmask.training.run import fitting_precision
+from unmask.training.prepare import Prepared, fitting_precision, prepare
+from unmask.training.processes import Processes, choose_device
 from unmask.training.stream import MixedStream
-from unmask.training.update import update
+from unmask.training.update import apply, gradient
 
 SHOWN = 3
 SAMPLED = 1000
@@ -37,7 +37,7 @@ def rehearse(source: str | Path | Mapping[str, Any], changes: Iterable[str] = ()
     data = recipe.read(source if isinstance(source, Mapping) else Path(source), changes)
     run = next(iter(recipe.parse(data, OPTIONS).values()))
     use_available_cpus()
-    prepared = prepare(run)
+    prepared = prepare(run, choose_device(run.train.device))
     tasks = {
         name: _look(prepared.model.tasks[name], splits.train, run.train.seed)
         for name, splits in prepared.splits.items()
@@ -90,10 +90,12 @@ def _cost(prepared: Prepared, run: Run) -> dict[str, Any]:
     stream = MixedStream.of(model.tasks, rows, run)
     optimiser = make_optimiser(model, options)
     seconds, tokens = [], []
+    alone = Processes(device=model.device)
     for step in range(UPDATES):
         began = time.perf_counter()
-        chunks = stream.take(options.batch_tokens, options.microbatch_tokens)
-        update(model, optimiser, chunks, options, step)
+        chunks = stream.take(options.batch_tokens, progress=1.0)  # all warm-ups are over
+        apply(optimiser, gradient(model, chunks, options, step, alone), options)
+        optimiser.zero_grad()
         seconds.append(time.perf_counter() - began)
         tokens.append(sum(chunk.tokens for chunk in chunks))
     pace = float(np.median(seconds[1:]))

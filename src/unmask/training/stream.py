@@ -30,7 +30,9 @@ class Chunk:
 class Stream:
     """One task's rows, shuffled anew each epoch, as examples without end.
 
-    Order and corruption follow from the seed, the epoch and the row alone.
+    Order and corruption follow from the seed, the epoch and the row, and from how much of the run
+    was over when the row was begun. So the place in the data is a few numbers, and going on from
+    it replays nothing but the row that was under way.
     """
 
     def __init__(self, task: Task[Any, Any], rows: Sequence[Row], seed: int) -> None:
@@ -39,42 +41,81 @@ class Stream:
         self.ids = rows.ids.tolist() if isinstance(rows, Rows) else range(len(rows))
         self.seed = seed
         self.drawn = 0  # rows begun so far
-        self._examples = self._endless()
+        self.epoch = 0
+        self.place = 0  # rows begun in this epoch
+        self.given = 0  # examples given of the row under way
+        self.progress = 0.0  # of the run, when that row was begun
+        self.longest: int | None = None
+        self._order = self._shuffled()
+        self._row: Iterator[Example] = iter(())
+        self._barren = 0  # rows in a row that gave nothing
 
-    def take(self, tokens: int) -> Chunk:
-        """The next examples: at least one, and on until they hold `tokens` positions."""
-        began, examples, length = self.drawn, [], 0
-        for example in self._examples:
+    def take(self, tokens: int, progress: float = 0.0, longest: int | None = None) -> Chunk:
+        """The next examples: at least one, and on until they hold `tokens` positions.
+
+        `progress` is the share of the run that is over, `longest` the tokens of a sequence now.
+        """
+        began, length = self.drawn, 0
+        examples: list[Example] = []
+        while not examples or length < tokens:
+            example = next(self._row, None)
+            if example is None:
+                self._begin_row(progress, longest)
+                continue
+            self.given += 1
+            self._barren = 0
             examples.append(example)
             length += example.length
-            if length >= tokens:
-                break
         return Chunk(self.task.name, examples, self.drawn - began)
 
-    def _endless(self) -> Iterator[Example]:
-        epoch = 0
-        while True:
-            found = False
-            shuffle = row_rng(self.seed, self.task.name, epoch, -1)
-            for row in shuffle.permutation(len(self.rows)).tolist():
-                self.drawn += 1
-                rng = row_rng(self.seed, self.task.name, epoch, self.ids[row])
-                for example in self.task.examples(self.rows[row], Draw(rng, others=self.rows)):
-                    found = True
-                    yield example
-            if not found:
-                raise UserError(
-                    f"task {self.task.name}: none of its {len(self.rows)} training rows gives "
-                    "anything to learn from; are the texts empty?"
-                )
-            epoch += 1
+    def state(self) -> dict[str, Any]:
+        """The place in the data."""
+        names = ("drawn", "epoch", "place", "given", "progress", "longest")
+        return {name: getattr(self, name) for name in names}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a place."""
+        for name, value in state.items():
+            setattr(self, name, value)
+        self._order = self._shuffled()
+        if self.place:
+            self._row = self._examples()
+            for _ in range(self.given):
+                next(self._row)
+
+    def _begin_row(self, progress: float, longest: int | None) -> None:
+        if self._barren > len(self.rows):
+            raise UserError(
+                f"task {self.task.name}: none of its {len(self.rows)} training rows gives "
+                "anything to learn from; are the texts empty?"
+            )
+        if self.place == len(self.rows):
+            self.epoch += 1
+            self.place = 0
+            self._order = self._shuffled()
+        self.drawn += 1
+        self.place += 1
+        self.given = 0
+        self._barren += 1
+        self.progress, self.longest = progress, longest
+        self._row = self._examples()
+
+    def _shuffled(self) -> list[int]:
+        order = row_rng(self.seed, self.task.name, self.epoch, -1).permutation(len(self.rows))
+        return list(order.tolist())
+
+    def _examples(self) -> Iterator[Example]:
+        row = self._order[self.place - 1]
+        rng = row_rng(self.seed, self.task.name, self.epoch, self.ids[row])
+        draw = Draw(rng, progress=self.progress, longest=self.longest, others=self.rows)
+        return iter(self.task.examples(self.rows[row], draw))
 
 
 class MixedStream:
     """Several streams, each drawn so that its share of the rows stays what the mixture says.
 
     The task that lags furthest behind its share comes next: no dice, so the shares hold at
-    every moment and there is no state but the counts.
+    every moment and there is no state but the streams' own.
     """
 
     def __init__(self, streams: Mapping[str, Stream], shares: Mapping[str, float]) -> None:
@@ -94,17 +135,28 @@ class MixedStream:
         """Rows begun so far, of all tasks."""
         return sum(stream.drawn for stream in self.streams.values())
 
-    def take(self, tokens: int, at_once: int) -> list[Chunk]:
-        """Chunks of at most about `at_once` tokens, each of one task, for one update.
+    def take(self, tokens: int, progress: float = 0.0, longest: int | None = None) -> list[Chunk]:
+        """The examples of one update, about `tokens` positions of them: a chunk for each task.
 
         An update holds every task in about its share, so that their losses weigh against one
         another in each step; a task whose share is less than a row comes every few updates.
         """
-        chunks: list[Chunk] = []
+        chunks: dict[str, Chunk] = {}
         left = tokens
         while left > 0:
             name = min(self.shares, key=lambda n: self.streams[n].drawn / self.shares[n])
             size = max(int(tokens * self.shares[name]), 1)
-            chunks.append(self.streams[name].take(min(left, at_once, size)))
-            left -= chunks[-1].tokens
-        return chunks
+            new = self.streams[name].take(min(left, size), progress, longest)
+            old = chunks.get(name, Chunk(name, [], 0))
+            chunks[name] = Chunk(name, old.examples + new.examples, old.rows + new.rows)
+            left -= new.tokens
+        return list(chunks.values())
+
+    def state(self) -> dict[str, Any]:
+        """The place in the data of each task."""
+        return {name: stream.state() for name, stream in self.streams.items()}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from these places."""
+        for name, stream in self.streams.items():
+            stream.load(state[name])

@@ -1,61 +1,89 @@
-"""One update: forward and backward over its chunks, each task by its true count, and a step."""
+"""One update: forward and backward over its microbatches, each task by its true count, a step."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from unmask.batch import collate
 from unmask.model import ROW_TOKENS, Model
 from unmask.recipe import TrainOptions
-from unmask.training.optimiser import clip_gradient
+from unmask.training import parallel
+from unmask.training.optimiser import Optimiser, gradient_norm
+from unmask.training.processes import Processes
+from unmask.training.share import Microbatch, share_out
 from unmask.training.stream import Chunk
 
 
-def update(
+@dataclass(frozen=True)
+class Gradient:
+    """What an update found out: the gradient itself is in the weights' `.grad`."""
+
+    losses: dict[str, float]  # the mean of each task, over the targets of all processes
+    norm: float
+
+
+def gradient(
     model: Model,
-    optimiser: torch.optim.Optimizer,
     chunks: Sequence[Chunk],
     options: TrainOptions,
     step: int,
-) -> tuple[dict[str, float], float]:
-    """Change the weights once; the mean loss of each task and the norm of the gradient.
+    processes: Processes,
+) -> Gradient:
+    """The gradient of an update's loss, the same on all processes.
 
-    The weights stay as they are when the gradient is not finite.
+    All that is random in it follows from the seed, the step and the process, so there is no
+    random state to keep.
     """
-    losses = accumulate(model, chunks, options.seed, step)
-    norm = clip_gradient(model, options.clip)
-    if math.isfinite(norm):
-        optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
-    return losses, norm
+    torch.manual_seed(_seed(options.seed, step, processes.rank))
+    microbatches = share_out(chunks, options.microbatch_tokens, processes)
+    tokens = {chunk.task: chunk.tokens for chunk in chunks}
+    share = {task: count / sum(tokens.values()) for task, count in tokens.items()}
+    scale = parallel.gradient_scale(options.parallel, processes)
+    losses = accumulate(model, microbatches, share, processes, scale)
+    parallel.sum_gradients(model, processes)
+    return Gradient(losses, float(gradient_norm(model)))
 
 
-def accumulate(model: Model, chunks: Sequence[Chunk], seed: int, step: int) -> dict[str, float]:
-    """Add the gradient of an update's loss to the weights' `.grad`; the mean loss of each task.
+def apply(optimiser: Optimiser, found: Gradient, options: TrainOptions) -> None:
+    """Change the weights by the gradient, scaled down to a norm of at most `clip`."""
+    optimiser.step(min(1.0, options.clip / max(found.norm, 1e-12)))
+
+
+def accumulate(
+    model: Model,
+    microbatches: Sequence[Microbatch],
+    share: dict[str, float],
+    processes: Processes,
+    scale: float = 1.0,
+) -> dict[str, float]:
+    """Add this process's part of the gradient to the weights' `.grad`; the mean loss of each task.
 
     A task's loss is its sum over all the update's targets divided by their number, however the
-    update is split into chunks. Tasks are weighted by their share of the update's tokens and by
-    their own `weight`.
+    update is split into microbatches and over processes. Tasks are weighted by their `share` of
+    the update's tokens and by their own `weight`.
     """
     model.train()
     batches = []
-    targets: Counter[str] = Counter()
-    tokens: Counter[str] = Counter()
-    for chunk in chunks:
-        task = model.tasks[chunk.task]
-        batch = collate(chunk.examples, ROW_TOKENS).to(model.device)
-        batches.append((task, batch))
-        targets[task.name] += task.targets(batch)
-        tokens[task.name] += chunk.tokens
-    losses: dict[str, float] = dict.fromkeys(targets, 0.0)
-    for task, batch in batches:
+    own: Counter[str] = Counter(dict.fromkeys(share, 0))
+    for micro in microbatches:
+        batch = collate(micro.examples, ROW_TOKENS).to(model.device)
+        batches.append((model.tasks[micro.task], batch, float(micro.counted)))
+        own[micro.task] += micro.counted and model.tasks[micro.task].targets(batch)
+    targets = processes.total(own)
+    losses = dict.fromkeys(share, torch.zeros((), device=model.device))
+    for task, batch, counted in batches:
         with model.autocast():
-            loss = task.loss(*model(task, batch)) / targets[task.name]
-        share = tokens[task.name] / tokens.total()
-        (loss * task.options.weight * share).backward()
-        losses[task.name] += float(loss.detach())
-    return losses
+            outputs, batch = model(task, batch)
+            loss = counted * task.loss(outputs, batch) / targets[task.name]
+        (loss * task.options.weight * share[task.name] * scale).backward()
+        losses[task.name] = losses[task.name] + loss.detach()
+    return processes.total({name: float(loss) for name, loss in losses.items()})
+
+
+def _seed(seed: int, step: int, rank: int) -> int:
+    return int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0] >> 1)

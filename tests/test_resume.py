@@ -1,0 +1,331 @@
+"""A run that was killed goes on as if it had never stopped."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+import unmask
+from unmask import bundle
+from unmask.errors import UserError
+from unmask.training import loop as loops
+from unmask.training.checkpoint import newest
+
+UNMASK = Path(sys.executable).parent / "unmask"
+
+
+@pytest.fixture
+def recipe(tiny_recipe: dict[str, Any]) -> dict[str, Any]:
+    """Two tasks, dropout, scores on the way, a checkpoint every other update."""
+    tiny_recipe["train"] |= {
+        "steps": 12,
+        "save_every": 2,
+        "evaluate_every": 5,
+        "optimiser": "muon",
+        "batch_warmup": 0.5,
+    }
+    return tiny_recipe
+
+
+class KilledError(Exception):
+    """What stands for a kill where one process is enough."""
+
+
+def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next run dies in the midst of this update."""
+    whole = loops.gradient
+
+    def gradient(model: Any, chunks: Any, options: Any, number: int, *more: Any) -> Any:
+        if number == step:
+            monkeypatch.setattr(loops, "gradient", whole)
+            raise KilledError
+        return whole(model, chunks, options, number, *more)
+
+    monkeypatch.setattr(loops, "gradient", gradient)
+
+
+def log_of(folder: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl without what the clock said."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def same(a: Path, b: Path) -> None:
+    """Two runs left the same log, scores and weights, bit for bit."""
+    assert log_of(a) == log_of(b)
+    assert (a / "scores.json").read_text() == (b / "scores.json").read_text()
+    ours, theirs = (load_file(run / "bundle" / "model.safetensors") for run in (a, b))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "stable_adamw", "muon"])
+def test_going_on_is_never_having_stopped(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimiser: str
+) -> None:
+    recipe["train"]["optimiser"] = optimiser
+    unmask.train(recipe, tmp_path / "whole")
+    for step in (1, 4, 9, 12):  # before the first checkpoint, right after one, after a score
+        kill_at(step, monkeypatch)
+        with pytest.raises(KilledError):
+            unmask.train(recipe, tmp_path / "broken", resume=True)
+    unmask.train(recipe, tmp_path / "broken", resume=True)
+    same(tmp_path / "whole", tmp_path / "broken")
+    assert len(list((tmp_path / "broken" / "checkpoints").glob("step-*"))) == 1
+
+
+def test_a_finished_run_is_left_alone(
+    recipe: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = unmask.train(recipe, tmp_path / "run")
+    before = (tmp_path / "run" / "bundle" / "manifest.json").stat().st_mtime_ns
+    caplog.set_level("INFO", "unmask")
+    again = unmask.train(recipe, tmp_path / "run", resume=True)
+    assert "is finished" in caplog.text
+    assert [s.record() for s in again.scores] == [s.record() for s in first.scores]
+    assert (tmp_path / "run" / "bundle" / "manifest.json").stat().st_mtime_ns == before
+
+
+def test_a_larger_budget_goes_on_when_forced(
+    recipe: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    unmask.train(recipe, tmp_path / "run")
+    longer = ["train.steps=16"]
+    with pytest.raises(UserError, match=r"another recipe \(train.steps: 12 there, 16 here\)"):
+        unmask.train(recipe, tmp_path / "run", longer, resume=True)
+    unmask.train(recipe, tmp_path / "run", longer, resume=True, force=True)
+    steps = [line["step"] for line in log_of(tmp_path / "run") if "loss" in line]
+    assert steps == list(range(1, 17))
+    assert "going on all the same" in caplog.text
+    with pytest.raises(UserError, match="a run's encoder stays what it is"):
+        unmask.train(
+            recipe, tmp_path / "run", [*longer, "encoder.shape=mini"], resume=True, force=True
+        )
+
+
+def test_other_rows_are_said_and_refused(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_at(6, monkeypatch)
+    with pytest.raises(KilledError):
+        unmask.train(recipe, tmp_path / "run")
+    path = Path(recipe["tasks"]["mood"]["train"])
+    path.write_text(path.read_text() + "the film was good,pos,en\nthe film was red,neg,en\n")
+    with pytest.raises(UserError, match="other rows of mood, words"):
+        unmask.train(recipe, tmp_path / "run", resume=True)
+    unmask.train(recipe, tmp_path / "run", resume=True, force=True)
+    with pytest.raises(UserError, match="choose one of them"):
+        unmask.train(recipe, tmp_path / "run", resume=True, overwrite=True)
+
+
+@pytest.mark.parametrize("harm", ["cut", "flip", "lose", "state"])
+def test_a_broken_checkpoint_gives_way_to_the_one_before(
+    recipe: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    harm: str,
+) -> None:
+    unmask.train(recipe, tmp_path / "whole")
+    kill_at(9, monkeypatch)
+    with pytest.raises(KilledError):
+        unmask.train(recipe, tmp_path / "run")
+    places = tmp_path / "run" / "checkpoints"
+    assert sorted(p.name for p in places.glob("step-*")) == ["step-000000006", "step-000000008"]
+    file = (
+        places / "step-000000008" / ("state.json" if harm == "state" else "optimiser.safetensors")
+    )
+    content = bytearray(file.read_bytes())
+    if harm == "cut":
+        file.write_bytes(content[:-100])
+    elif harm == "lose":
+        file.unlink()
+    else:
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    unmask.train(recipe, tmp_path / "run", resume=True)
+    assert "step-000000008" in caplog.text
+    assert "the checkpoint before it is used" in caplog.text
+    same(tmp_path / "whole", tmp_path / "run")
+
+
+def test_stages_go_on_where_they_were(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = tiny_recipe.pop("tasks")
+    tiny_recipe["train"]["save_every"] = 2
+    tiny_recipe["stages"] = {
+        "pretrain": {"tasks": {"words": tasks["words"]}},
+        "learn": {"tasks": tasks},
+    }
+    unmask.train(tiny_recipe, tmp_path / "whole")
+    for _ in range(2):  # in the first stage, then in the second
+        kill_at(5, monkeypatch)
+        with pytest.raises(KilledError):
+            unmask.train(tiny_recipe, tmp_path / "broken", resume=True)
+    unmask.train(tiny_recipe, tmp_path / "broken", resume=True)
+    same(tmp_path / "whole", tmp_path / "broken")
+    same(tmp_path / "whole" / "stages" / "pretrain", tmp_path / "broken" / "stages" / "pretrain")
+
+
+def start(recipe: Path, out: Path, *more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [UNMASK, "train", recipe, "--out", out, "--resume", *more],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def written(recipe: dict[str, Any], path: Path, steps: int) -> Path:
+    recipe = copy.deepcopy(recipe)
+    recipe["train"] |= {"steps": steps, "save_every": 7, "evaluate_every": 25}
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+def killed_and_resumed(recipe: dict[str, Any], tmp_path: Path, kills: int, steps: int) -> None:
+    """A run killed at random moments, resumed each time, against one that was left alone."""
+    path = written(recipe, tmp_path / "recipe.yaml", steps)
+    began = time.monotonic()
+    whole = start(path, tmp_path / "whole")
+    assert whole.wait() == 0, whole.stderr and whole.stderr.read()
+    took = time.monotonic() - began
+    dice = random.Random(0)
+    done = finished = 0
+    while done < kills:
+        process = start(path, tmp_path / "broken")
+        try:
+            process.wait(timeout=dice.uniform(0.5, 0.95) * took)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            done += 1
+        else:  # it came to its end: once more from the start
+            assert process.returncode == 0, process.stderr and process.stderr.read()
+            same(tmp_path / "whole", tmp_path / "broken")
+            finished += 1
+            (tmp_path / "broken").rename(tmp_path / f"finished-{finished}")
+    last = start(path, tmp_path / "broken")
+    assert last.wait() == 0
+    same(tmp_path / "whole", tmp_path / "broken")
+    assert not list((tmp_path / "broken").rglob(".*"))
+
+
+def test_sigkill_at_random_moments(recipe: dict[str, Any], tmp_path: Path) -> None:
+    killed_and_resumed(recipe, tmp_path, kills=3, steps=40)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_sigkill_25_times(recipe: dict[str, Any], tmp_path: Path) -> None:
+    killed_and_resumed(recipe, tmp_path, kills=25, steps=200)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_within_the_step(
+    recipe: dict[str, Any], tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    path = written(recipe, tmp_path / "recipe.yaml", 100_000)
+    process = start(path, tmp_path / "run")
+    log = tmp_path / "run" / "metrics.jsonl"
+    while not log.exists() or len(log.read_text().splitlines()) < 30:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "is saved; go on from there with --resume" in said
+    assert "unmask: stopped" in said or "unmask: terminated" in said
+    assert "Traceback" not in said
+    steps = max(line["step"] for line in log_of(tmp_path / "run"))
+    found = newest(tmp_path / "run" / "checkpoints")
+    assert found is not None
+    assert found.state["meter"]["steps"] == steps  # nothing of the run is lost
+    assert not list((tmp_path / "run").rglob(".*"))
+    assert not (tmp_path / "run" / "bundle").exists()
+
+
+def test_a_hundred_kills_while_saving(tmp_path: Path) -> None:
+    script = Path(__file__).parent / "kill_saves.py"
+    done = subprocess.run(
+        [sys.executable, script, tmp_path / "checkpoints", "100"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["kills"] == 100
+    assert report["amid"] >= 10, "too few of the kills met a half-written checkpoint"
+
+
+def test_the_clock_of_the_run_cannot_be_set(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wall-clock time that jumps a year on and a year back changes neither budget nor log."""
+    recipe["train"] |= {"minutes": 0.03}
+    del recipe["train"]["steps"]
+    jumps = iter(range(10**9))
+    monkeypatch.setattr(time, "time", lambda: 3e7 * (-1) ** next(jumps))
+    unmask.train(recipe, tmp_path / "run")
+    lines = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    seconds = [line["seconds"] for line in lines if "loss" in line]
+    assert seconds == sorted(seconds)
+    assert 1.8 <= seconds[-1] < 60
+
+
+def test_elapsed_minutes_are_kept(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe["train"] |= {"minutes": 0.05}
+    del recipe["train"]["steps"]
+    kill_at(9, monkeypatch)
+    with pytest.raises(KilledError):
+        unmask.train(recipe, tmp_path / "run")
+    found = newest(tmp_path / "run" / "checkpoints")
+    assert found is not None
+    used = found.state["meter"]["seconds"]
+    began = time.monotonic()
+    unmask.train(recipe, tmp_path / "run", resume=True)
+    lines = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    total = [line["seconds"] for line in lines if "loss" in line][-1]
+    assert total >= 3.0
+    assert total - used <= time.monotonic() - began
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unmask.train(recipe, tmp_path / "whole")
+    from unmask.training import checkpoint
+
+    real = checkpoint.save_file
+    writes = iter(range(100))
+
+    def full(*args: Any) -> None:
+        real(*args)
+        if next(writes) == 3:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        unmask.train(recipe, tmp_path / "run")
+    monkeypatch.undo()
+    places = tmp_path / "run" / "checkpoints"
+    for path in places.glob("step-*"):
+        bundle.verify(path)
+    assert not list(places.glob(".*"))
+    unmask.train(recipe, tmp_path / "run", resume=True)
+    same(tmp_path / "whole", tmp_path / "run")
