@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,6 +88,43 @@ def test_going_on_is_never_having_stopped(
     assert len(list((tmp_path / "broken" / "checkpoints").glob("step-*"))) == 1
 
 
+@pytest.mark.parametrize("valid", [None, 0.2])
+def test_a_run_killed_after_its_last_update_goes_on(
+    recipe: dict[str, Any], tmp_path: Path, valid: float | None
+) -> None:
+    for task in recipe["tasks"].values():
+        task["valid"] = valid
+    unmask.train(recipe, tmp_path / "whole")
+    unmask.train(recipe, tmp_path / "broken")
+    shutil.rmtree(tmp_path / "broken" / "bundle")
+    (tmp_path / "broken" / "scores.json").unlink()
+    unmask.train(recipe, tmp_path / "broken", resume=True)
+    same(tmp_path / "whole", tmp_path / "broken")
+
+
+@pytest.mark.parametrize("step", [5, 12])
+def test_a_signal_amid_scoring_costs_nothing(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    unmask.train(recipe, tmp_path / "whole")
+    whole = loops.evaluate
+
+    def evaluate(model: Any, *more: Any) -> Any:
+        if len(log_of(tmp_path / "broken")) >= step:
+            signal.raise_signal(signal.SIGINT)
+        return whole(model, *more)
+
+    monkeypatch.setattr(loops, "evaluate", evaluate)
+    with pytest.raises(KeyboardInterrupt):
+        unmask.train(recipe, tmp_path / "broken")
+    monkeypatch.setattr(loops, "evaluate", whole)
+    found = newest(tmp_path / "broken" / "checkpoints")
+    assert found is not None
+    assert found.state["meter"]["steps"] in (step, step - 2)  # -2: lines of scores come in between
+    unmask.train(recipe, tmp_path / "broken", resume=True)
+    same(tmp_path / "whole", tmp_path / "broken")
+
+
 def test_a_finished_run_is_left_alone(
     recipe: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -109,6 +147,7 @@ def test_a_larger_budget_goes_on_when_forced(
     unmask.train(recipe, tmp_path / "run", longer, resume=True, force=True)
     steps = [line["step"] for line in log_of(tmp_path / "run") if "loss" in line]
     assert steps == list(range(1, 17))
+    assert [line["step"] for line in log_of(tmp_path / "run") if "valid" in line][-1] == 16
     assert "going on all the same" in caplog.text
     with pytest.raises(UserError, match="a run's encoder stays what it is"):
         unmask.train(
@@ -158,7 +197,7 @@ def test_a_broken_checkpoint_gives_way_to_the_one_before(
         file.write_bytes(content)
     unmask.train(recipe, tmp_path / "run", resume=True)
     assert "step-000000008" in caplog.text
-    assert "the checkpoint before it is used" in caplog.text
+    assert "this checkpoint is passed over" in caplog.text
     same(tmp_path / "whole", tmp_path / "run")
 
 

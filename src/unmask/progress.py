@@ -14,7 +14,9 @@ class Advance(Protocol):
 
 
 @contextmanager
-def bar(name: str, total: float | None, unit: str = "rows") -> Iterator[Advance]:
+def bar(
+    name: str, total: float | None, unit: str = "rows", shown: bool = True
+) -> Iterator[Advance]:
     """Call what this gives with the work done since, and a note to show beside the bar.
 
     Without a `unit` no rate is shown: the note says it.
@@ -46,14 +48,14 @@ def bar(name: str, total: float | None, unit: str = "rows") -> Iterator[Advance]
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
         console=console,
-        disable=not console.is_terminal,
+        disable=not shown or not console.is_terminal,
         transient=True,
     ) as progress:
-        shown = progress.add_task(name, total=total, note="")
+        task = progress.add_task(name, total=total, note="")
 
         def advance(done: float, note: str = "") -> None:
-            progress.advance(shown, done)
+            progress.advance(task, done)
             if note:
-                progress.update(shown, note=note)
+                progress.update(task, note=note)
 
         yield advance

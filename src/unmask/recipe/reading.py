@@ -122,7 +122,9 @@ def parse(data: Mapping[str, Any], kinds: Kinds) -> dict[str, Run]:
 def _completed(data: Mapping[str, Any]) -> Mapping[str, Any]:
     """With the defaults of a run that starts from nothing, where it does."""
     encoder, train = data.get("encoder"), data.get("train") or {}
-    if not isinstance(encoder, Mapping) or "from" in encoder or not isinstance(train, Mapping):
+    if not isinstance(encoder, Mapping) or not isinstance(train, Mapping):
+        return data
+    if encoder.get("from") or encoder.get("source"):
         return data
     train = {**FROM_NOTHING, **train}
     if train.get("head_learning_rate") is None:  # nothing is older than the heads

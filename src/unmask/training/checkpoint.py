@@ -96,7 +96,7 @@ def newest(folder: Path) -> Checkpoint | None:
                 raise UserError(f"{path / _MOMENTS} is missing: is the folder complete?")
             return Checkpoint(path, model, load_file(path / _MOMENTS), state)
         except UserError as error:
-            log.warning("%s; the checkpoint before it is used", error)
+            log.warning("%s; this checkpoint is passed over", error)
     return None
 
 

@@ -43,8 +43,8 @@ class Guard:
         if len(self.skipped) >= _BOUND:
             raise UserError(
                 f"{fault} at step {step}, and {len(self.skipped)} of the last {_WINDOW} updates "
-                "had to be skipped; lower train.learning_rate or set train.precision=fp32. The "
-                "last good checkpoint stands in the run folder"
+                "had to be skipped; lower train.learning_rate or set train.precision=fp32. What "
+                "was saved before stands in the run folder"
             )
         log.warning("step %d skipped: %s", step, fault)
         return False

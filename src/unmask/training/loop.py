@@ -55,8 +55,11 @@ class Loop:
         self.stream = MixedStream.of(model.tasks, rows, run)
         self.optimiser = make_optimiser(model, self.options)
         self.meter = Meter(self.options, sum(len(r) for r in rows.values()))
+        most = model.text.max_length
+        self.longest = max(task.options.max_length or most for task in model.tasks.values())
         self.guard = Guard(self.options.clip)
         self.best = -math.inf  # the highest mean of the tasks' headlines
+        self.last = folder / "checkpoints"  # the newest checkpoint, once there is one
         self.journal = Journal(folder / "metrics.jsonl" if processes.first else None)
 
     def resume(self, start: Checkpoint, force: bool = False) -> None:
@@ -78,6 +81,8 @@ class Loop:
                     "a run that never stopped", key, state["machine"].get(key), value
                 )  # fmt: skip
         self.optimiser.load(start.moments)
+        start.moments.clear()  # they take twice the memory of the model
+        self.last = start.path
         self.stream.load(state["stream"])
         self.meter.load(state["meter"])
         self.guard.load(state["guard"])
@@ -92,12 +97,14 @@ class Loop:
         once that is saved.
         """
         meter = self.meter
-        last = self.folder / "checkpoints"
-        with Stop() as stop, progress.bar("train", 1.0, unit="") as advance:
+        with (
+            Stop() as stop,
+            progress.bar("train", 1.0, unit="", shown=self.processes.first) as advance,
+        ):
             advance(meter.share, "")
             while meter.share < 1 or meter.score_due:
                 before = meter.share
-                losses = self.step() if before < 1 else {}
+                losses = {} if meter.score_due else self.step()  # due: it was broken off
                 advance(meter.share - before, self._note(losses))
                 if meter.score_due:
                     advance(0, "evaluating …")
@@ -105,13 +112,14 @@ class Loop:
                         self.score(stop)
                 asked = self.processes.largest({"stop": stop.asked or 0})["stop"]
                 if asked or meter.save_due:
-                    last = self.save()
+                    self.save()
                 if asked:
                     log.info("step %d is saved; go on from there with --resume", meter.steps)
-                    stop.asked = int(asked)
-                    stop.go()
+                    stop.go(int(asked))
+            if stop.asked:  # since the last look
+                stop.go(stop.asked)
         self.guard.end()
-        return self.folder / "checkpoints" / "best" if self.best > -math.inf else last
+        return self.folder / "checkpoints" / "best" if self.best > -math.inf else self.last
 
     def step(self) -> dict[str, float]:
         """One update; the mean loss of each task."""
@@ -120,7 +128,7 @@ class Loop:
         chunks = self.stream.take(
             batch_tokens_at(share, options),
             share,
-            longest_at(share, self.model.text.max_length, options),
+            longest_at(share, self.longest, options),
         )
         meter.count(chunks)
         self.optimiser.set_rate(rate_at((share + meter.share) / 2, options))
@@ -136,8 +144,8 @@ class Loop:
                 "rows": meter.rows,
                 "seconds": round(meter.seconds, 3),
                 "rate": self.optimiser.rate,
-                "gradient_norm": found.norm,
-                "loss": found.losses,
+                "gradient_norm": _finite(found.norm),
+                "loss": {name: _finite(loss) for name, loss in found.losses.items()},
             }
         )
         return found.losses
@@ -153,14 +161,15 @@ class Loop:
             return
         self.journal.write({"step": step, "valid": [s.record() for s in found]})
         log.info("step %d: %s", step, _summary(model, found))
-        value = _mean_headline(model, found)
+        value = _mean_headline(model, found) if self.processes.first else -math.inf
+        value = self.processes.largest({"value": value})["value"]  # all take it for the same
         if value > self.best:
             self.best = value
             weights = parallel.whole(model.state_dict().items())
             if self.processes.first:
                 bundle.save(model, self.folder / "checkpoints" / "best", weights=weights)
 
-    def save(self) -> Path:
+    def save(self) -> None:
         """Write a checkpoint of this moment."""
         meter = self.meter
         meter.saved = meter.seconds
@@ -175,7 +184,7 @@ class Loop:
             "machine": machine(self.processes),
         }
         place = self.folder / "checkpoints"
-        return checkpoint.save(
+        self.last = checkpoint.save(
             place, meter.steps, self.model, self.optimiser, state, self.processes
         )
 
@@ -184,6 +193,10 @@ class Loop:
         shown = " ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
         pace = meter.tokens / max(meter.seconds, 1e-9)
         return f"{pace:,.0f} tokens/s  step {meter.steps}  loss {shown}"
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None  # JSON has no word for the others
 
 
 def machine(processes: Processes) -> dict[str, Any]:

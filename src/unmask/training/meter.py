@@ -60,9 +60,11 @@ class Meter:
         every = self.options.evaluate_every
         if self.steps == self.scored_steps:
             return False
+        if self.share >= 1:
+            return True
         if every is None:
             return int(self.share * 5) > int(self.scored_share * 5)
-        return self.steps // every > self.scored_steps // every or self.share >= 1
+        return self.steps // every > self.scored_steps // every
 
     def score_done(self) -> None:
         """The scores of this moment are known."""
@@ -84,4 +86,5 @@ class Meter:
         """Go on from what was used before."""
         for name, value in state.items():
             setattr(self, name, value)
+        self.scored_share = min(self.scored_share, self.share)  # the budget may have grown
         self._began = time.monotonic() - self.seconds

@@ -51,7 +51,9 @@ def prepare(run: Run, device: torch.device, resumed: Model | None = None) -> Pre
         name: split_rows(name, options, run.train.seed) for name, options in run.tasks.items()
     }
     if resumed is not None:
-        return Prepared(_resumed(run, resumed).to(device), splits)
+        model = _resumed(run, resumed)
+        _check_labels(model.tasks, splits)
+        return Prepared(model.to(device), splits)
     trains = {name: own.train for name, own in splits.items() if own.train is not None}
     facts = {
         name: KINDS[options.kind].study(name, options, trains[name])

@@ -69,6 +69,8 @@ def train(
     runs = recipe.parse(data, OPTIONS)
     name = "run" if isinstance(source, Mapping) else Path(source).stem
     folder = Path(out or Path("runs") / name)
+    if force and not resume:
+        raise UserError("--force is for going on with a run: it needs --resume")
     check_room(folder, overwrite, resume)
     use_available_cpus()
     reuse_freed_memory()
@@ -93,11 +95,10 @@ def train(
             if start is not None:
                 log.info("going on from %s", start.path)
             prepared = prepare(run, processes.device, start.model if start else None)
-            if trained is None:
-                processes.wait()  # all have looked at what is there
-                if processes.first and not resume:
-                    clear(folder)
+            processes.wait()  # all have looked at what is there
             if processes.first:
+                if trained is None and not resume:
+                    clear(folder)
                 files.sweep(place)
                 text = yaml.safe_dump(run.dump(), sort_keys=False, allow_unicode=True)
                 files.write_text(place / "recipe.yaml", text)

@@ -40,10 +40,10 @@ class Stop:
             signal.signal(number, handler)
         self._before = {}
 
-    def go(self) -> None:
-        """Do what the signal would have done before this context."""
+    def go(self, number: int) -> None:
+        """Do what the signal of this number would have done before this context."""
         self.__exit__()
-        signal.raise_signal(self.asked or signal.SIGTERM)
+        signal.raise_signal(number)
 
     @contextmanager
     def at_once(self) -> Iterator[None]:

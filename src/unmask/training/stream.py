@@ -74,14 +74,14 @@ class Stream:
         return {name: getattr(self, name) for name in names}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from a place."""
+        """Go on from a place; where there are fewer rows now, behind the last."""
         for name, value in state.items():
             setattr(self, name, value)
         self._order = self._shuffled()
-        if self.place:
+        if 0 < self.place <= len(self.rows):
             self._row = self._examples()
             for _ in range(self.given):
-                next(self._row)
+                next(self._row, None)
 
     def _begin_row(self, progress: float, longest: int | None) -> None:
         if self._barren > len(self.rows):
@@ -89,7 +89,7 @@ class Stream:
                 f"task {self.task.name}: none of its {len(self.rows)} training rows gives "
                 "anything to learn from; are the texts empty?"
             )
-        if self.place == len(self.rows):
+        if self.place >= len(self.rows):
             self.epoch += 1
             self.place = 0
             self._order = self._shuffled()
