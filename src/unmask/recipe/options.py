@@ -163,6 +163,9 @@ class TrainOptions(Strict):
     head_learning_rate: float | None = Field(
         None, gt=0, description="for the tasks' heads (10 times learning_rate unless said)"
     )
+    muon_learning_rate: float | None = Field(
+        None, gt=0, description="for Muon's matrices (4 times learning_rate unless said)"
+    )
     batch_tokens: int = Field(512, gt=0, description="tokens an update, of all processes together")
     microbatch_tokens: int = Field(
         8192, gt=0, description="tokens that a process computes at once; more accumulate"

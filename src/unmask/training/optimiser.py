@@ -118,7 +118,7 @@ def make_optimiser(model: Model, options: TrainOptions) -> Optimiser:
     adamw = _fused_adamw(groups)
     if options.optimiser == "adamw":
         return Optimiser([adamw], model)
-    rate = options.learning_rate
+    rate = options.muon_learning_rate or 4 * options.learning_rate
     stacks = [
         {"params": [p for p in blocks if blocks[p] == count], "blocks": count, "peak": rate}
         for count in sorted(set(blocks.values()))
