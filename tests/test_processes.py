@@ -123,6 +123,29 @@ def test_a_process_that_dies_ends_the_run_and_costs_nothing_saved(
     assert len(losses(tmp_path / "run")) == STEPS
 
 
+@pytest.mark.parametrize("kind", ["detect", "order"])
+def test_scoring_on_the_way_while_sharded(
+    recipe: dict[str, Any], tmp_path: Path, kind: str
+) -> None:
+    options = {"kind": kind, "train": recipe["tasks"]["words"]["train"], "valid": 0.2}
+    recipe["tasks"] = {
+        "own": {**options, "input": ["text", "label"]} if kind == "order" else options,
+        "mood": {**recipe["tasks"]["mood"], "valid": 0.2},
+    }
+    changes = ["train.parallel=shard", "train.steps=6", "train.evaluate_every=2"]
+    for processes in (1, 2):
+        job = {"recipe": recipe, "out": str(tmp_path / str(processes)), "changes": changes}
+        process = torchrun(processes, [job], tmp_path)
+        said, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+    one, two = (json.loads((tmp_path / name / "scores.json").read_text()) for name in ("1", "2"))
+    assert [(s["task"], s["metric"], s["rows"]) for s in one] == [
+        (s["task"], s["metric"], s["rows"]) for s in two
+    ]
+    values = [[s["value"] for s in scores if s["metric"] == "loss"] for scores in (one, two)]
+    np.testing.assert_allclose(*values, atol=1e-3)
+
+
 def examples(*lengths: int) -> list[Example]:
     from unmask.batch import Segment
 

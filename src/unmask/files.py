@@ -6,7 +6,6 @@ import ctypes
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -107,11 +106,11 @@ def told_of_disk(path: Path) -> Iterator[None]:
         raise UserError(_ADVICE.format(path, error)) from error
 
 
-def sweep(folder: Path) -> None:
-    """Remove what killed processes left under temporary names; nothing else is touched."""
-    for path in folder.glob(".*"):
-        if re.fullmatch(r"\..+\.([a-z0-9_]{8}|replaced)", path.name):
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+def remove(path: Path) -> None:
+    """Remove a file or folder in one step: a kill leaves it whole, or under a hidden name."""
+    aside = path.with_name(f".{path.name}.replaced")
+    path.replace(aside)
+    shutil.rmtree(aside, ignore_errors=True) if aside.is_dir() else aside.unlink()
 
 
 def empty_or_new(path: Path) -> bool:

@@ -21,7 +21,8 @@ from unmask.tasks.base import Answer, Draw, Outputs, Row, Task
 
 # The end of a sentence or of a line. A full stop counts before white space only ("3.14"); a
 # Chinese one needs none.
-_END = re.compile(r"""[.!?…؟।]+["'”’)\]]*(?=\s)|[。！？]+["'”’」』）]*|[\r\n]+""")
+# The quantifiers give nothing back, so that a line of dots takes no more time than another.
+_END = re.compile(r"""(?<![.!?…؟।])[.!?…؟।]++["'”’)\]]*+(?=\s)|[。！？]++["'”’」』）]*+|[\r\n]++""")
 _TRIES = 10  # for a row with another text, as in BERT
 
 

@@ -24,10 +24,11 @@ class Journal:
 
     def back_to(self, lines: int) -> None:
         """Go on after the first lines of the file that is there, without the others."""
-        self.lines = lines
         self._mode = "a"
-        if self._path is not None and self._path.exists():
-            kept = self._path.read_bytes().splitlines(keepends=True)[:lines]
+        if self._path is not None:
+            there = self._path.read_bytes() if self._path.exists() else b""
+            kept = there.splitlines(keepends=True)[:lines]
+            self.lines = len(kept)
             with files.new_file(self._path) as partial:
                 partial.write_bytes(b"".join(kept))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from unmask import bundle, progress
+from unmask import progress
 from unmask.data.rows import Rows
 from unmask.errors import UserError
 from unmask.evaluation.scores import Score, headline, judge, scores
@@ -49,7 +49,7 @@ class Loop:
     ) -> None:
         """Take up a model, whose weights are the same on all processes."""
         self.model, self.options = model, run.train
-        self.rows = {name: fingerprint(own) for name, own in rows.items()}
+        self.rows = {name: fingerprint(own, valid.get(name)) for name, own in rows.items()}
         self.valid, self.folder, self.processes = valid, folder, processes
         parallel.spread(model, self.options.parallel, processes)
         self.stream = MixedStream.of(model.tasks, rows, run)
@@ -74,7 +74,7 @@ class Loop:
             if not force:
                 raise UserError(f"{said}: bring those back, or go on with --force")
             log.warning("%s; going on all the same", said)
-        for key, value in machine(self.processes).items():
+        for key, value in self.machine().items():
             if state["machine"].get(key) != value:
                 log.warning(
                     "the run had %s %s and has %s now: its last digits will differ from those of "
@@ -87,6 +87,9 @@ class Loop:
         self.meter.load(state["meter"])
         self.guard.load(state["guard"])
         self.best = -math.inf if state["best"] is None else state["best"]
+        if checkpoint.best_hash(self.folder / "checkpoints") != state["best_hash"]:
+            log.info("checkpoints/best is not what it was then: it is chosen anew from here on")
+            self.best = -math.inf
         self.journal.back_to(state["lines"])
 
     def fit(self) -> Path:
@@ -119,7 +122,7 @@ class Loop:
             if stop.asked:  # since the last look
                 stop.go(stop.asked)
         self.guard.end()
-        return self.folder / "checkpoints" / "best" if self.best > -math.inf else self.last
+        return self.folder / "checkpoints" / checkpoint.BEST if self.best > -math.inf else self.last
 
     def step(self) -> dict[str, float]:
         """One update; the mean loss of each task."""
@@ -165,28 +168,37 @@ class Loop:
         value = self.processes.largest({"value": value})["value"]  # all take it for the same
         if value > self.best:
             self.best = value
-            weights = parallel.whole(model.state_dict().items())
-            if self.processes.first:
-                bundle.save(model, self.folder / "checkpoints" / "best", weights=weights)
+            checkpoint.save_best(self.folder / "checkpoints", model, self.processes)
 
     def save(self) -> None:
         """Write a checkpoint of this moment."""
         meter = self.meter
         meter.saved = meter.seconds
         self.journal.flush()
+        place = self.folder / "checkpoints"
         state = {
             "stream": self.stream.state(),
             "meter": meter.state(),
             "guard": self.guard.state(),
             "best": self.best if self.best > -math.inf else None,
+            "best_hash": checkpoint.best_hash(place),
             "lines": self.journal.lines,
             "rows": self.rows,
-            "machine": machine(self.processes),
+            "machine": self.machine(),
         }
-        place = self.folder / "checkpoints"
         self.last = checkpoint.save(
             place, meter.steps, self.model, self.optimiser, state, self.processes
         )
+
+    def machine(self) -> dict[str, Any]:
+        """What the last digits of a result depend on."""
+        return {
+            "processes": self.processes.size,
+            "threads": torch.get_num_threads(),
+            "device": self.processes.device.type,
+            "precision": self.model.precision,
+            "torch": torch.__version__,
+        }
 
     def _note(self, losses: Mapping[str, float]) -> str:
         meter = self.meter
@@ -199,22 +211,15 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None  # JSON has no word for the others
 
 
-def machine(processes: Processes) -> dict[str, Any]:
-    """What the last digits of a result depend on."""
-    return {
-        "processes": processes.size,
-        "threads": torch.get_num_threads(),
-        "device": processes.device.type,
-        "torch": torch.__version__,
-    }
-
-
-def fingerprint(rows: Sequence[Row]) -> str:
+def fingerprint(*splits: Sequence[Row] | None) -> str:
     """A short name for these rows: their number, their places, and some of them."""
-    some = [rows[i] for i in range(0, len(rows), max(len(rows) // 64, 1))]
-    ids = rows.ids.tobytes() if isinstance(rows, Rows) else b""
-    text = json.dumps([len(rows), some], default=repr).encode()
-    return blake2b(text + ids, digest_size=8).hexdigest()
+    digest = blake2b(digest_size=8)
+    for rows in splits:
+        if rows is not None:
+            some = [rows[i] for i in range(0, len(rows), max(len(rows) // 64, 1))]
+            digest.update(json.dumps([len(rows), some], default=repr).encode())
+            digest.update(rows.ids.tobytes() if isinstance(rows, Rows) else b"")
+    return digest.hexdigest()
 
 
 def evaluate(model: Model, rows: Mapping[str, Sequence[Row]], split: str) -> list[Score]:

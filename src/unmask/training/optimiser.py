@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -61,19 +61,16 @@ class Optimiser:
         for part in self.parts:
             part.zero_grad(set_to_none=True)
 
-    def state(self) -> dict[str, Tensor]:
-        """A copy of the whole state, as `NAME OF THE PARAMETER.KEY`.
-
-        Of sharded parameters every process gets the full tensors, so every process must ask.
-        """
-        return {
-            name: (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).clone()
-            for name, tensor in self._tensors().items()
-        }
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """The whole state as `NAME OF THE PARAMETER.KEY` and a tensor, sharded where that is."""
+        for part in self.parts:
+            for p, entries in part.state.items():
+                for key, tensor in entries.items():
+                    yield f"{self.names[p]}.{key}", tensor
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a `state`, which must be of the same model and kind of optimiser."""
-        own = self._tensors()
+        """Go on from whole tensors, which must be of the same model and kind of optimiser."""
+        own = dict(self.tensors())
         for name in sorted(own.keys() ^ state.keys()):
             raise _of_another(f"{name} is missing" if name in own else f"{name} has no place here")
         for name, tensor in own.items():
@@ -85,14 +82,6 @@ class Optimiser:
             if isinstance(tensor, DTensor):
                 value = distribute_tensor(value, tensor.device_mesh, tensor.placements)
             tensor.copy_(value)
-
-    def _tensors(self) -> dict[str, Tensor]:
-        return {
-            f"{self.names[p]}.{key}": tensor
-            for part in self.parts
-            for p, entries in part.state.items()
-            for key, tensor in entries.items()
-        }
 
 
 def make_optimiser(model: Model, options: TrainOptions) -> Optimiser:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
@@ -23,9 +24,10 @@ def spread(model: Model, how: str, processes: Processes) -> None:
     (ZeRO, arXiv:1910.02054; torch's `fully_shard`); `replicate` leaves it whole.
     """
     if how == "shard" and processes.size > 1:
+        mesh = init_device_mesh(processes.device.type, (processes.size,))
         for layer in model.encoder.layers:
-            fully_shard(layer)
-        fully_shard(model)
+            fully_shard(layer, mesh=mesh)
+        fully_shard(model, mesh=mesh)
 
 
 def sum_gradients(model: nn.Module, processes: Processes) -> None:
@@ -63,10 +65,14 @@ def gradient_scale(how: str, processes: Processes) -> float:
     return float(processes.size) if how == "shard" else 1.0
 
 
-def whole(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
-    """Named tensors on the CPU, gathered from all processes where they are sharded."""
+def whole(tensors: Iterable[tuple[str, Tensor]], processes: Processes) -> dict[str, Tensor]:
+    """Named tensors on the CPU of the first process, gathered one by one where they are sharded.
+
+    All processes take part; the others keep nothing.
+    """
     found = {}
     for name, tensor in tensors:
         full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-        found[name] = full.detach().cpu().contiguous()
+        if processes.first:
+            found[name] = full.detach().cpu().contiguous()
     return found

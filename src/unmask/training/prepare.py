@@ -20,7 +20,7 @@ from unmask.interop import usual_head
 from unmask.loading import load
 from unmask.model import Model
 from unmask.recipe import NewTokenizer, Run, TaskOptions
-from unmask.tasks import KINDS, Task
+from unmask.tasks import KINDS, Draw, Task, row_rng
 
 log = logging.getLogger("unmask")
 
@@ -52,7 +52,7 @@ def prepare(run: Run, device: torch.device, resumed: Model | None = None) -> Pre
     }
     if resumed is not None:
         model = _resumed(run, resumed)
-        _check_labels(model.tasks, splits)
+        _check_held_out(model.tasks, splits)
         return Prepared(model.to(device), splits)
     trains = {name: own.train for name, own in splits.items() if own.train is not None}
     facts = {
@@ -63,7 +63,7 @@ def prepare(run: Run, device: torch.device, resumed: Model | None = None) -> Pre
     tasks = {name: _task(name, options, start, facts[name]) for name, options in run.tasks.items()}
     heads = {name: _head(task, start) for name, task in tasks.items()}
     model = Model(start.encoder, start.text, tasks, heads, start.pooling)
-    _check_labels(tasks, splits)
+    _check_held_out(tasks, splits)
     return Prepared(model.to(device), splits)
 
 
@@ -77,6 +77,9 @@ def _resumed(run: Run, model: Model) -> Model:
             "it; start from its bundle with `encoder: {from: …}`"
         )
     tasks = {n: _task(n, options, model, model.tasks[n].facts) for n, options in run.tasks.items()}
+    for name, task in tasks.items():
+        if getattr(task, "head", None) != getattr(model.tasks[name], "head", None):
+            raise UserError(f"task {name}: a run's head stays what it is; choose another folder")
     heads = {name: model.head(name) for name in tasks}
     return Model(model.encoder, model.text, tasks, heads, model.pooling)
 
@@ -171,13 +174,20 @@ def _without_dropout(task: Task[Any, Any]) -> HeadConfig | None:
     return head and head.model_copy(update={"dropout": 0.0})
 
 
-def _check_labels(tasks: Mapping[str, Task[Any, Any]], splits: Mapping[str, Splits]) -> None:
-    """Facts that later rows contradict are found now, not after hours of training."""
+def _check_held_out(tasks: Mapping[str, Task[Any, Any]], splits: Mapping[str, Splits]) -> None:
+    """Rows that cannot be scored are found now, not after hours of training."""
     for name, task in tasks.items():
         for split in ("valid", "test"):
             rows: Sequence[Any] | None = getattr(splits[name], split)
-            if rows is not None:
-                task.check(rows, split)
+            if rows is None:
+                continue
+            task.check(rows, split)
+            draws = (Draw(row_rng(0, name, 0, i), others=rows) for i in range(len(rows)))
+            examples = (
+                e for row, draw in zip(rows, draws, strict=True) for e in task.examples(row, draw)
+            )
+            if next(examples, None) is None:
+                raise UserError(f"task {name}: no row of its {split} split has anything to score")
 
 
 def fitting_precision(wanted: str, device: torch.device) -> Any:

@@ -103,7 +103,7 @@ def _cost(prepared: Prepared, run: Run) -> dict[str, Any]:
     updates = {
         "steps": size,
         "tokens": size / float(np.mean(tokens)),
-        "epochs": size * sum(map(len, rows.values())) / (stream.drawn / UPDATES),
+        "epochs": size * sum(map(len, rows.values())) / (max(stream.finished, 1) / UPDATES),
         "minutes": size * 60 / pace,
     }[unit]
     return {

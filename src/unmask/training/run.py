@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from unmask.tasks import OPTIONS
 from unmask.training import checkpoint
 from unmask.training.card import model_card
 from unmask.training.checkpoint import Checkpoint
+from unmask.training.folder import check_recipe, check_room, clear, finished, forget, sweep, tidy
 from unmask.training.loop import Loop, evaluate
 from unmask.training.prepare import Prepared, fitting_precision, prepare
 from unmask.training.processes import Processes, joined
@@ -39,6 +39,7 @@ class Trained:
     model: Model
     scores: list[Score]
     seconds: float
+    anew: bool = True  # trained by this call; False: it was finished before
 
     @property
     def bundle(self) -> Path:
@@ -84,51 +85,36 @@ def train(
         for stage, run in runs.items():
             if early:
                 log.info("stage %s", stage)
+            first = trained is None
             if trained is not None:
                 run = _from(run, trained.bundle)
+                resume = resume and not trained.anew
             place = places[stage]
-            same = not resume or _same_recipe(place, run, force, first=trained is None)
-            if resume and same and bundle.is_bundle(place / "bundle"):
-                trained = _finished(place)
-                continue
-            start = checkpoint.newest(place / "checkpoints") if resume else None
+            start = None
+            if resume:
+                if finished(place, run, first):
+                    log.info("%s is finished: nothing is left to do", place)
+                    trained = _trained(place, processes)
+                    continue
+                check_recipe(place, run, force, first)
+                start = checkpoint.newest(place / "checkpoints")
+                _check_same(start, processes)
             if start is not None:
                 log.info("going on from %s", start.path)
             prepared = prepare(run, processes.device, start.model if start else None)
             processes.wait()  # all have looked at what is there
             if processes.first:
-                if trained is None and not resume:
+                if first and not resume:
                     clear(folder)
-                files.sweep(place)
+                elif not resume:
+                    forget(place)
+                sweep(place)
                 text = yaml.safe_dump(run.dump(), sort_keys=False, allow_unicode=True)
                 files.write_text(place / "recipe.yaml", text)
             processes.wait()
             trained = _train_one(prepared, run, place, processes, start, force)
     assert trained is not None  # a recipe has at least one run
     return trained
-
-
-def check_room(folder: Path, overwrite: bool, resume: bool = False) -> None:
-    """Refuse a folder that holds something else, or a run that may not be replaced."""
-    if overwrite and resume:
-        raise UserError("--overwrite begins anew and --resume goes on: choose one of them")
-    if files.empty_or_new(folder):
-        return
-    if not (folder / "recipe.yaml").is_file() and not (folder / "stages").is_dir():
-        raise UserError(f"{folder} exists and is no run folder: choose another with --out")
-    if not overwrite and not resume:
-        raise UserError(
-            f"{folder} holds a run: choose another folder with --out, go on with it by --resume, "
-            "or replace it with --overwrite"
-        )
-
-
-def clear(folder: Path) -> None:
-    """An empty folder, whatever stood there."""
-    with files.told_of_disk(folder):
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
 
 
 def _from(run: Run, start: Path) -> Run:
@@ -138,39 +124,23 @@ def _from(run: Run, start: Path) -> Run:
     )
 
 
-def _same_recipe(place: Path, run: Run, force: bool, first: bool) -> bool:
-    """Whether a run folder's recipe is this one; another is said, and refused unless forced."""
-    if not (place / "recipe.yaml").is_file():
-        return True
-    old, new = recipe.read(place / "recipe.yaml"), run.dump()
-    if not first:  # it starts from the stage before it, wherever that lies now
-        old["encoder"] = new["encoder"]
-    changes = list(_changes(old, new))
-    if not changes:
-        return True
-    said = f"{place} holds a run of another recipe ({'; '.join(changes[:5])})"
-    if not force:
-        raise UserError(f"{said}: choose another folder with --out, or go on with --force")
-    if any(change.startswith("encoder.") for change in changes):
-        raise UserError(f"{said}: a run's encoder stays what it is; choose another folder")
-    log.warning("%s; going on all the same", said)
-    return False
+def _check_same(start: Checkpoint | None, processes: Processes) -> None:
+    """Refuse to go on from different places, as where each node has a run folder of its own."""
+    step = start.state["meter"]["steps"] if start is not None else -1
+    found = processes.largest({"newest": step, "oldest": -step})
+    if found["newest"] != -found["oldest"]:
+        raise UserError(
+            f"the processes find different checkpoints, of steps {-found['oldest']:.0f} to "
+            f"{found['newest']:.0f}: give all of them one run folder, on a file system they share"
+        )
 
 
-def _changes(old: Any, new: Any, name: str = "") -> Iterator[str]:
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for key in [*old, *(key for key in new if key not in old)]:
-            yield from _changes(old.get(key), new.get(key), f"{name}.{key}" if name else str(key))
-    elif old != new:
-        yield f"{name}: {old} there, {new} here"
-
-
-def _finished(place: Path) -> Trained:
-    log.info("%s is finished: nothing is left to do", place)
-    scores = files.read_json(place / "bundle" / "scores.json")
-    if not (place / "scores.json").is_file():
-        files.write_json(place / "scores.json", scores)
-    return Trained(place, bundle.load(place / "bundle"), [Score(**one) for one in scores], 0.0)
+def _trained(place: Path, processes: Processes) -> Trained:
+    """A run that was finished before; what is left to tidy is tidied."""
+    if processes.first:
+        tidy(place)
+    scores = [Score(**one) for one in files.read_json(place / "bundle" / "scores.json")]
+    return Trained(place, bundle.load(place / "bundle"), scores, 0.0, anew=False)
 
 
 def _train_one(
@@ -198,7 +168,6 @@ def _train_one(
         records = [score.record() for score in found]
         card = model_card(model, run, found, f"{made}, in {seconds / 60:.1f} minutes")
         bundle.save(model, folder / "bundle", recipe=run.dump(), scores=records, card=card)
-        files.write_json(folder / "scores.json", records)
-        checkpoint.keep_newest(folder / "checkpoints")
+        tidy(folder)
     processes.wait()
     return Trained(folder, model, found, seconds)

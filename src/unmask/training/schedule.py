@@ -34,7 +34,7 @@ def batch_tokens_at(progress: float, options: TrainOptions) -> int:
 
     Batch-size warm-up after Brown et al. (arXiv:2005.14165).
     """
-    return round(options.batch_tokens * _grown(progress, options.batch_warmup))
+    return max(round(options.batch_tokens * _grown(progress, options.batch_warmup)), 1)
 
 
 def longest_at(progress: float, longest: int, options: TrainOptions) -> int | None:

@@ -30,9 +30,10 @@ class Stop:
 
     def __enter__(self) -> Stop:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.getsignal(number) for number in self._SIGNALS}
             for number in self._SIGNALS:
-                signal.signal(number, self._note)
+                before = signal.getsignal(number)
+                if before not in (signal.SIG_IGN, None):  # None: a handler that Python cannot name
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -41,9 +42,10 @@ class Stop:
         self._before = {}
 
     def go(self, number: int) -> None:
-        """Do what the signal of this number would have done before this context."""
+        """Do what the signal of this number would have done before this context; never return."""
         self.__exit__()
         signal.raise_signal(number)
+        raise SystemExit(128 + number)  # where the signal would not have ended the process
 
     @contextmanager
     def at_once(self) -> Iterator[None]:

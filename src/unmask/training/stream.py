@@ -15,7 +15,7 @@ from unmask.tasks import Draw, Row, Task, row_rng
 
 @dataclass(frozen=True)
 class Chunk:
-    """Examples of one task, and how many rows they came from."""
+    """Examples of one task, and how many rows came to their end with them."""
 
     task: str
     examples: list[Example]
@@ -41,13 +41,15 @@ class Stream:
         self.ids = rows.ids.tolist() if isinstance(rows, Rows) else range(len(rows))
         self.seed = seed
         self.drawn = 0  # rows begun so far
+        self.finished = 0  # rows all of whose examples were given
         self.epoch = 0
         self.place = 0  # rows begun in this epoch
         self.given = 0  # examples given of the row under way
         self.progress = 0.0  # of the run, when that row was begun
         self.longest: int | None = None
         self._order = self._shuffled()
-        self._row: Iterator[Example] = iter(())
+        self._row: Iterator[Example] = iter(())  # what is left of the row under way …
+        self._ahead: Example | None = None  # … behind this example
         self._barren = 0  # rows in a row that gave nothing
 
     def take(self, tokens: int, progress: float = 0.0, longest: int | None = None) -> Chunk:
@@ -55,22 +57,22 @@ class Stream:
 
         `progress` is the share of the run that is over, `longest` the tokens of a sequence now.
         """
-        began, length = self.drawn, 0
+        finished, length = self.finished, 0
         examples: list[Example] = []
         while not examples or length < tokens:
-            example = next(self._row, None)
-            if example is None:
+            if self._ahead is None:
                 self._begin_row(progress, longest)
                 continue
+            examples.append(self._ahead)
+            length += self._ahead.length
             self.given += 1
             self._barren = 0
-            examples.append(example)
-            length += example.length
-        return Chunk(self.task.name, examples, self.drawn - began)
+            self._look_ahead()
+        return Chunk(self.task.name, examples, self.finished - finished)
 
     def state(self) -> dict[str, Any]:
         """The place in the data."""
-        names = ("drawn", "epoch", "place", "given", "progress", "longest")
+        names = ("drawn", "finished", "epoch", "place", "given", "progress", "longest")
         return {name: getattr(self, name) for name in names}
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -82,6 +84,7 @@ class Stream:
             self._row = self._examples()
             for _ in range(self.given):
                 next(self._row, None)
+            self._ahead = next(self._row, None)
 
     def _begin_row(self, progress: float, longest: int | None) -> None:
         if self._barren > len(self.rows):
@@ -99,6 +102,12 @@ class Stream:
         self._barren += 1
         self.progress, self.longest = progress, longest
         self._row = self._examples()
+        self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        self._ahead = next(self._row, None)
+        if self._ahead is None:
+            self.finished += 1
 
     def _shuffled(self) -> list[int]:
         order = row_rng(self.seed, self.task.name, self.epoch, -1).permutation(len(self.rows))
@@ -131,9 +140,9 @@ class MixedStream:
         return cls(streams, run.mixture.shares({name: len(own) for name, own in rows.items()}))
 
     @property
-    def drawn(self) -> int:
-        """Rows begun so far, of all tasks."""
-        return sum(stream.drawn for stream in self.streams.values())
+    def finished(self) -> int:
+        """Rows read to their end so far, of all tasks."""
+        return sum(stream.finished for stream in self.streams.values())
 
     def take(self, tokens: int, progress: float = 0.0, longest: int | None = None) -> list[Chunk]:
         """The examples of one update, about `tokens` positions of them: a chunk for each task.
