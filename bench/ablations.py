@@ -3,12 +3,13 @@
 All on the English descriptions of `time_to_loss.py`, with its tokenizer, its pieces of 128 tokens
 and its held-out set (15 % hidden, once and for all): 4 × 256 unless a run says otherwise.
 
-    UNMASK_DATA=… .venv/bin/python bench/ablations.py optimiser --json   # five minutes a run, alone
-    UNMASK_DATA=… .venv/bin/python bench/ablations.py rate --json        # as many tokens a run
-    UNMASK_DATA=… .venv/bin/python bench/ablations.py data --json        # likewise
+    UNMASK_DATA=… .venv/bin/python bench/ablations.py optimiser --json   # by the clock
+    UNMASK_DATA=… .venv/bin/python bench/ablations.py rate --json        # by tokens
+    UNMASK_DATA=… .venv/bin/python bench/ablations.py data --json        # by tokens
 
-Where runs are compared by the clock, the settings take turns, seed by seed, alone on the machine.
-Where they are compared by tokens they may share it.
+By the clock, the two settings run at the same time, five minutes on a core of their own, with
+nothing else on the machine, and change cores from seed to seed: what one feels the other feels too.
+By tokens, there are likewise as many runs at once as cores, and the clock does not matter.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import os
 import statistics
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from machine import machine, versions
 from pyarrow import parquet
 from time_to_loss import ours, prepare, texts
 
-MINUTES = "train.minutes=5"
+MINUTES = "train.minutes=5"  # on one core
 TOKENS = "train.tokens=1200000"
 PARTS = (16, 8, 4, 2, 1)  # of which the corpus is one
 
@@ -45,10 +47,10 @@ def parts(folder: Path) -> dict[str, list[str]]:
     order = pa.array(np.random.default_rng(0).permutation(len(table)))
     table = table.take(order)
     settings = {}
-    for part in PARTS:
-        file = folder / f"part-{part}.parquet"
-        parquet.write_table(table.slice(0, len(table) // part), file)
-        for shape in ("tiny", "mini"):
+    for shape in ("tiny", "mini"):
+        for part in PARTS:
+            file = folder / f"part-{part}.parquet"
+            parquet.write_table(table.slice(0, len(table) // part), file)
             changes = [f"tasks.words.train={file}", f"encoder.shape={shape}"]
             settings[f"{shape}, 1/{part} of the data"] = [*changes, "train.tokens=2400000"]
     return settings
@@ -69,11 +71,24 @@ def main() -> None:
         prepare(folder)
         settings = {"optimiser": OPTIMISERS, "rate": RATES}.get(options.what) or parts(folder)
         runs: dict[str, list[dict[str, Any]]] = {setting: [] for setting in settings}
-        for seed in range(options.seeds):
-            for setting, changes in settings.items():
-                seeded = [*changes, *options.change, f"train.seed={seed}"]
-                runs[setting].append(ours(folder, *seeded))
-                print(setting, seed, runs[setting][-1]["curve"][-1], file=sys.stderr, flush=True)
+        cores = sorted(os.sched_getaffinity(0))
+        jobs = [(setting, seed) for seed in range(options.seeds) for setting in settings]
+
+        def run(job: tuple[str, int], core: int) -> dict[str, Any]:
+            setting, seed = job
+            changes = [*settings[setting], *options.change, f"train.seed={seed}"]
+            done = ours(folder, *changes, core=core)
+            print(setting, seed, core, done["curve"][-1], file=sys.stderr, flush=True)
+            return done
+
+        with ThreadPoolExecutor(len(cores)) as pool:
+            for start in range(0, len(jobs), len(cores)):
+                together = jobs[start : start + len(cores)]
+                for (setting, _), done in zip(
+                    together, pool.map(run, together, cores), strict=True
+                ):
+                    runs[setting].append(done)
+                cores = cores[1:] + cores[:1]
     loss = {setting: [run["curve"][-1]["loss"] for run in own] for setting, own in runs.items()}
     result = {
         "ours": {setting: statistics.mean(own) for setting, own in loss.items()},

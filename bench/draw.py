@@ -69,7 +69,8 @@ def data() -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), sharey=True)
     for number, (name, curves) in enumerate(found["curves"].items()):
         line = "-" if name.startswith("mini") else "--"
-        plot(left, curves[0], "tokens", 1e6, linestyle=line, color=f"C{number // 2}", label=name)
+        color = f"C{number % (len(found['curves']) // 2)}"
+        plot(left, curves[0], "tokens", 1e6, linestyle=line, color=color, label=name)
     for shape, line in (("mini", "-"), ("tiny", "--")):
         ends = {
             1 / int(name.split("1/")[1].split()[0]): loss

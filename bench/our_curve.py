@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -55,9 +56,12 @@ def main() -> None:
     parser.add_argument("--recipe", required=True, help="one stage with one task of kind mlm")
     parser.add_argument("--held-out", required=True, help=".npz: ids, lengths, truth (-1: none)")
     parser.add_argument("--looks", type=int, default=10, help="at the held-out set")
+    parser.add_argument("--core", type=int, help="compute on this one alone")
     parser.add_argument("changes", nargs="*")
     options = parser.parse_args()
 
+    if options.core is not None:
+        os.sched_setaffinity(0, {options.core})
     data = recipe.read(Path(options.recipe), options.changes)
     run = next(iter(recipe.parse(data, OPTIONS).values()))
     use_available_cpus()

@@ -146,7 +146,7 @@ class Mixture(Strict):
 BUDGETS = ("epochs", "steps", "tokens", "minutes")
 
 # Defaults of `train` where the encoder is new; docs/pretraining.md has what they were measured by.
-FROM_NOTHING = {"learning_rate": 1.5e-3, "batch_tokens": 4096}
+FROM_NOTHING = {"optimiser": "muon", "learning_rate": 1.5e-3, "batch_tokens": 4096}
 
 
 class TrainOptions(Strict):
