@@ -46,6 +46,7 @@ def main() -> None:
             pass
         finally:
             loop.gradient = whole
+    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
