@@ -32,7 +32,9 @@ def recipe(tiny_recipe: dict[str, Any]) -> dict[str, Any]:
     for task in tiny_recipe["tasks"].values():
         task["valid"] = None
     tiny_recipe["tasks"]["mood"]["head"] = {"dropout": 0}
-    tiny_recipe["train"] |= {"steps": STEPS, "batch_tokens": 400, "precision": "fp32"}
+    # Muon iterates in bf16, so that its weights differ by more than its losses.
+    tiny_recipe["train"] |= {"optimiser": "adamw", "precision": "fp32"}
+    tiny_recipe["train"] |= {"steps": STEPS, "batch_tokens": 400}
     return tiny_recipe
 
 
