@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import time
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -50,7 +52,15 @@ class Processes:
         # Doubles, so that counts are exact. MPS has none, but no process groups either.
         tensor = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
         dist.all_reduce(tensor, how)
-        return dict(zip(values, tensor.tolist(), strict=True))
+        found = dict(zip(values, tensor.tolist(), strict=True))
+        if self.device.type == "cpu":
+            # A thread of gloo may still hold the tensor, and needs Python to let go of it. Were
+            # this the last sum of the run, it would find Python gone, and end in SIGABRT.
+            held = weakref.ref(tensor)
+            del tensor
+            while held() is not None:
+                time.sleep(0.0001)
+        return found
 
 
 @contextmanager
