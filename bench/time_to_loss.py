@@ -38,7 +38,7 @@ PEER_RESULTS = HERE / "results" / "time-to-loss-peer-2026-11-23.json"
 MINUTES, PEER_MINUTES = 5, 20
 RATES = ("2.5e-4", "5e-4", "1e-3")
 RECIPE = """\
-encoder: {{shape: mini, style: modern, tokenizer: {tokenizer}}}
+encoder: {{shape: mini, tokenizer: {tokenizer}}}
 tasks:
   words:
     kind: mlm

@@ -147,7 +147,11 @@ def reviews(tmp_path: Path) -> Path:
 def tiny_recipe(reviews: Path) -> dict[str, object]:
     """A recipe that trains a tiny encoder on the reviews in a second."""
     return {
-        "encoder": {"shape": "tiny", "tokenizer": {"vocab_size": 120, "min_frequency": 1}},
+        "encoder": {
+            "shape": "tiny",
+            "style": "classic",  # with its dropout
+            "tokenizer": {"vocab_size": 120, "min_frequency": 1},
+        },
         "tasks": {
             "mood": {
                 "kind": "classify",

@@ -109,7 +109,7 @@ class EncoderOptions(Strict):
     )
     shape: Literal["tiny", "mini", "small", "base"] | None = None
     style: Literal["classic", "modern"] | None = Field(
-        None, description="of a new encoder (classic unless said)"
+        None, description="of a new encoder (modern unless said)"
     )
     tokenizer: NewTokenizer | str | None = Field(
         None, description="of a new encoder: a folder with one, or how to learn one"

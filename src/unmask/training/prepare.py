@@ -119,7 +119,7 @@ def _start(run: Run, rows: Mapping[str, Rows]) -> Model:
         changes["max_positions"] = options.max_positions
     text = TextInput(tokenizer)
     config = preset(
-        options.shape, options.style or "classic", vocab_size=_round_up(text.vocab_size), **changes
+        options.shape, options.style or "modern", vocab_size=_round_up(text.vocab_size), **changes
     )
     text.max_length = config.max_positions
     return Model(Encoder(config), text)
