@@ -211,7 +211,12 @@ class Model(nn.Module):
     def task_records(self) -> list[dict[str, Any]]:
         """The tasks as plain data for a bundle."""
         return [
-            {"name": t.name, "options": t.options.model_dump(mode="json"), "facts": t.facts}
+            {
+                "name": t.name,
+                "options": t.options.model_dump(mode="json"),
+                "facts": t.facts,
+                "calibration": t.calibration,
+            }
             for t in self.tasks.values()
         ]
 
@@ -245,7 +250,9 @@ def task_from_record(record: Mapping[str, Any], text: TextInput) -> Task[Any, An
             "install a newer one"
         )
     options = OPTIONS[kind].model_validate(record["options"])
-    return KINDS[kind](record["name"], options, text, record["facts"])
+    return KINDS[kind](
+        record["name"], options, text, record["facts"], record.get("calibration", {})
+    )
 
 
 def batches_by_tokens(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:

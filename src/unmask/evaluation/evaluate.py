@@ -74,4 +74,4 @@ def _reading(task: Task[Any, Any], options: TaskOptions) -> Task[Any, Any]:
         )
     changes = {key: getattr(options, key) for key in type(options).reading}
     own = task.options.model_copy(update=changes)
-    return type(task)(task.name, own, task.text, task.facts)
+    return type(task)(task.name, own, task.text, task.facts, task.calibration)

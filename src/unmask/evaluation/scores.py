@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -108,8 +109,9 @@ def _measure(
 
 
 def headline(task: Task[Any, Any], found: Sequence[Score]) -> float:
-    """The score from 0 to 1 by which the task's checkpoints are compared."""
-    return next(s.value for s in found if s.task == task.name and s.metric == task.headline)
+    """The score from 0 to 1 by which the task's checkpoints are compared; 0 where it has none."""
+    value = next(s.value for s in found if s.task == task.name and s.metric == task.headline)
+    return value if math.isfinite(value) else 0.0
 
 
 def worst(task: Task[Any, Any], judged: Sequence[Judged], count: int) -> list[dict[str, Any]]:

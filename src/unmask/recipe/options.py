@@ -170,6 +170,9 @@ class TrainOptions(Strict):
     microbatch_tokens: int = Field(
         8192, gt=0, description="tokens that a process computes at once; more accumulate"
     )
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="learning rate of a layer over that of the layer above it"
+    )
     warmup: float = Field(0.1, ge=0, le=1, description="share of the run with a rising rate")
     schedule: Literal["linear", "cosine", "constant", "wsd"] = "linear"
     decay: float = Field(0.2, gt=0, le=1, description="share of the run in which wsd's rate falls")
@@ -184,6 +187,9 @@ class TrainOptions(Strict):
     precision: Literal["bf16", "fp32"] = "bf16"
     evaluate_every: int | None = Field(
         None, gt=0, description="updates between evaluations (five times a run unless said)"
+    )
+    patience: int | None = Field(
+        None, gt=0, description="evaluations without a better score after which a run ends"
     )
     save_every: int | None = Field(
         None, gt=0, description="updates between checkpoints (every ten minutes unless said)"

@@ -64,12 +64,14 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
     """One thing to learn on the shared encoder.
 
     `facts` is what must be known before the first step and is saved in the bundle, such as the
-    labels; `study` finds it in the training rows.
+    labels; `study` finds it in the training rows. `calibration` is what validation rows teach once
+    the weights stand; `fit` finds it.
     """
 
     kind: ClassVar[str]
     Options: ClassVar[type[TaskOptions]]
     headline: ClassVar[str]  # the score, from 0 to 1, that the best checkpoint is chosen by
+    calibrates: ClassVar[bool] = False  # whether `fit` is worth the validation rows' answers
 
     def __init__(
         self,
@@ -77,11 +79,18 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
         options: AnyOptions,
         text: TextInput,
         facts: Mapping[str, Any] | None = None,
+        calibration: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
         self.options = options
         self.text = text
         self.facts = dict(facts or {})
+        self.calibration = dict(calibration or {})
+
+    @property
+    def meaning(self) -> Mapping[str, Any]:
+        """The facts without which the weights of a head mean nothing."""
+        return self.facts
 
     @classmethod
     def study(cls, name: str, options: AnyOptions, rows: Iterable[Row]) -> dict[str, Any]:
@@ -126,6 +135,10 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
     ) -> Iterator[AnyAnswer]:
         """Answers in the order of the examples: one pass, unless a kind needs more."""
         return run(examples, self.answers)
+
+    def fit(self, answers: Sequence[AnyAnswer], rows: Sequence[Row]) -> dict[str, Any]:
+        """The calibration that these answers of an uncalibrated task ask for; none by default."""
+        return {}
 
     @abstractmethod
     def score(self, answers: Sequence[AnyAnswer], rows: Sequence[Row]) -> dict[str, float]:

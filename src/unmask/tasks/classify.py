@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -10,36 +12,41 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field, field_validator
-from torch import Tensor, nn
+from pydantic import Field, model_validator
+from torch import Tensor
 
 from unmask.batch import Batch, Example
-from unmask.encoder import Encoder, HeadConfig, Hidden, LabelHead
 from unmask.errors import UserError
-from unmask.recipe import TaskOptions
-from unmask.tasks.base import Answer, Draw, Outputs, Row, Task
+from unmask.tasks.base import Answer, Draw, Outputs, Row
+from unmask.tasks.calibration import calibrated, fit_temperature, fit_vector
+from unmask.tasks.pooled import PooledOptions, PooledTask
+
+log = logging.getLogger("unmask")
 
 
-class ClassifyOptions(TaskOptions):
+class ClassifyOptions(PooledOptions):
     """Single-label unless `multi_label`: then a row's label is a list, and may be empty."""
 
-    reading: ClassVar[tuple[str, ...]] = (*TaskOptions.reading, "label", "separator")
+    reading: ClassVar[tuple[str, ...]] = (*PooledOptions.reading, "separator")
 
     kind: Literal["classify"] = "classify"
     label: str = Field("label", description="the column with the label or the list of labels")
     multi_label: bool = False
     separator: str | None = Field(None, description="between the labels of one cell, as in a CSV")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of truth given to all")
-    head: HeadConfig | None = Field(
-        None, description="how logits are made (as the encoder's family makes them unless said)"
+    class_weights: Literal["balanced"] | dict[str, float] | None = Field(
+        None,
+        description="of a label's rows in the loss: by rarity, or as {label: weight, …}",
+    )
+    calibrate: Literal["temperature", "vector"] | None = Field(
+        "temperature", description="how probabilities are fitted to the validation rows at the end"
     )
 
-    @field_validator("head")
-    @classmethod
-    def _pooled(cls, head: HeadConfig | None) -> HeadConfig | None:
-        if head is not None and head.pooling == "none":
-            raise ValueError("pooling: a text has one label, so pool by cls or mean")
-        return head
+    @model_validator(mode="after")
+    def _one_label(self) -> ClassifyOptions:
+        if self.multi_label and (self.class_weights or self.calibrate == "vector"):
+            raise ValueError("class_weights and `calibrate: vector` are for one label a row")
+        return self
 
 
 @dataclass(frozen=True)
@@ -66,11 +73,12 @@ class LabelAnswer(Answer):
         }
 
 
-class Classify(Task[ClassifyOptions, LabelAnswer]):
+class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
     """Softmax over labels, or an independent sigmoid for each when a row may have several."""
 
     kind = "classify"
     Options = ClassifyOptions
+    calibrates = True
 
     @property
     def headline(self) -> str:  # type: ignore[override]
@@ -80,7 +88,7 @@ class Classify(Task[ClassifyOptions, LabelAnswer]):
     @classmethod
     def study(cls, name: str, options: ClassifyOptions, rows: Iterable[Row]) -> dict[str, Any]:
         """The labels of the training rows, sorted."""
-        found: set[str] = set()
+        found: Counter[str] = Counter()
         for row in rows:
             found.update(_labels(name, options, row))
         if len(found) < (1 if options.multi_label else 2):
@@ -88,7 +96,28 @@ class Classify(Task[ClassifyOptions, LabelAnswer]):
                 f"task {name}: the training rows have {len(found)} label(s) in column "
                 f"{options.label!r}; classification needs at least two"
             )
-        return {"labels": sorted(found)}
+        labels = sorted(found)
+        once = [label for label in labels if found[label] == 1]
+        if once:
+            log.warning(
+                "task %s: %d label(s) have one training row only, such as %r",
+                name,
+                len(once),
+                once[0],
+            )
+        weights = options.class_weights
+        if weights == "balanced":  # as scikit-learn has it: 1 on average over the rows
+            each = found.total() / len(labels)
+            return {"labels": labels, "weights": [each / found[label] for label in labels]}
+        if weights is not None:
+            unknown = sorted(weights.keys() - found.keys())
+            if unknown:
+                raise UserError(
+                    f"task {name}: class_weights names {unknown[0]!r}, which no training row has; "
+                    f"the labels are {', '.join(labels)}"
+                )
+            return {"labels": labels, "weights": [weights.get(label, 1.0) for label in labels]}
+        return {"labels": labels}
 
     @property
     def labels(self) -> list[str]:
@@ -96,9 +125,14 @@ class Classify(Task[ClassifyOptions, LabelAnswer]):
         return list(self.facts["labels"])
 
     @property
-    def head(self) -> HeadConfig:
-        """How this task's logits are made."""
-        return self.options.head or HeadConfig()
+    def meaning(self) -> Mapping[str, Any]:
+        """The labels."""
+        return {"labels": self.labels}
+
+    @property
+    def width(self) -> int:  # type: ignore[override]
+        """As many logits as labels."""
+        return len(self.labels)
 
     def check(self, rows: Iterable[Row], split: str) -> None:
         """Refuse labels that the training rows lack."""
@@ -111,28 +145,13 @@ class Classify(Task[ClassifyOptions, LabelAnswer]):
 
     def examples(self, row: Row, draw: Draw) -> list[Example]:
         encoded = self.encode(row)
-        cls = self.head.pooling == "cls"
-        wanted = np.zeros(1, dtype=np.int64) if cls else np.arange(len(encoded.ids))
         targets: dict[str, np.ndarray] = {}
         if draw.truth:
-            numbers = [self._number(label) for label in _labels(self.name, self.options, row)]
             if self.options.multi_label:
-                hot = np.zeros((1, len(self.labels)), dtype=np.float32)
-                hot[0, numbers] = 1.0
-                targets["label"] = hot  # (1, C)
+                targets["label"] = self._hot(row)[None]  # (1, C)
             else:
-                targets["label"] = np.array(numbers, dtype=np.int64)  # (1,)
-        return [Example((encoded.sequence(),), (wanted,), targets)]
-
-    def build(self, encoder: Encoder) -> nn.Module:
-        return LabelHead(encoder.config, self.head, len(self.labels))
-
-    def outputs(self, head: nn.Module, hidden: Hidden, batch: Batch) -> Outputs:
-        x = hidden.wanted  # (N, D)
-        return {"logits": head(x, batch.wanted_owner, batch.sequences)}  # (S, C)
-
-    def targets(self, batch: Batch) -> int:
-        return len(batch.truth["label"])
+                targets["label"] = np.array([self._number(self.truth(row))])  # (1,)
+        return [Example((encoded.sequence(),), (self.wanted(encoded),), targets)]
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         logits, label = outputs["logits"].float(), batch.truth["label"]
@@ -140,13 +159,16 @@ class Classify(Task[ClassifyOptions, LabelAnswer]):
             loss = F.binary_cross_entropy_with_logits(logits, label, reduction="none")
             return loss.mean(1).sum()
         smoothing = self.options.label_smoothing
-        return F.cross_entropy(logits, label, reduction="sum", label_smoothing=smoothing)
+        loss = F.cross_entropy(logits, label, reduction="none", label_smoothing=smoothing)
+        if "weights" in self.facts:
+            loss = loss * loss.new_tensor(self.facts["weights"])[label]
+        return loss.sum()
 
     def answers(
         self, outputs: Outputs, batch: Batch, examples: Sequence[Example]
     ) -> list[LabelAnswer]:
-        logits = outputs["logits"].float()
         several = self.options.multi_label
+        logits = calibrated(outputs["logits"].float(), self.calibration)
         table = (torch.sigmoid(logits) if several else logits.softmax(-1)).cpu().numpy()
         result = []
         for p, example in zip(table, examples, strict=True):
@@ -161,14 +183,27 @@ class Classify(Task[ClassifyOptions, LabelAnswer]):
             )
         return result
 
+    def fit(self, answers: Sequence[LabelAnswer], rows: Sequence[Row]) -> dict[str, Any]:
+        """A temperature, or a scale and shift for each label, that make the rows likeliest."""
+        if self.options.calibrate is None:
+            return {}
+        chances = np.array([list(answer.probabilities.values()) for answer in answers])
+        chances = np.clip(chances, 1e-12, 1 - 1e-12)  # (n, C)
+        if self.options.multi_label:  # each label on its own is a choice of two
+            truth = np.stack([self._hot(row) for row in rows]).astype(int)
+            odds = np.log(chances) - np.log1p(-chances)
+            return fit_temperature(np.stack((0 * odds, odds), -1).reshape(-1, 2), truth.ravel())
+        truth = np.array([self._number(self.truth(row)) for row in rows])
+        fit = fit_vector if self.options.calibrate == "vector" else fit_temperature
+        return fit(np.log(chances), truth)
+
     def score(self, answers: Sequence[LabelAnswer], rows: Sequence[Row]) -> dict[str, float]:
         """Accuracy and F1 (scikit-learn): macro for one label, micro and macro for several."""
         from sklearn.metrics import accuracy_score, f1_score
 
-        truth = np.zeros((len(rows), len(self.labels)), dtype=int)
+        truth = np.stack([self._hot(row) for row in rows])
         guess = np.zeros_like(truth)
-        for i, (answer, row) in enumerate(zip(answers, rows, strict=True)):
-            truth[i, [self._number(x) for x in _labels(self.name, self.options, row)]] = 1
+        for i, answer in enumerate(answers):
             guess[i, [self._number(x) for x in answer.labels]] = 1
         if self.options.multi_label:
             return {
@@ -197,6 +232,12 @@ class Classify(Task[ClassifyOptions, LabelAnswer]):
         """The logits of the answer's labels (of the likeliest where there is none), summed."""
         chosen = answer.labels or (max(answer.probabilities, key=answer.probabilities.__getitem__),)
         return outputs["logits"][..., [self._number(label) for label in chosen]].sum()
+
+    def _hot(self, row: Row) -> np.ndarray:
+        """1 for each of the row's labels, and 0 for the others: (C,)."""
+        hot = np.zeros(len(self.labels), dtype=np.float32)
+        hot[[self._number(label) for label in _labels(self.name, self.options, row)]] = 1
+        return hot
 
     def _number(self, label: str) -> int:
         numbers: Mapping[str, int] = self.__dict__.setdefault(

@@ -11,13 +11,14 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from unmask.batch import Batch, Example
-from unmask.encoder import Encoder, HeadConfig, Hidden, LabelHead
+from unmask.encoder import HeadConfig
 from unmask.errors import UserError
 from unmask.recipe import TaskOptions
-from unmask.tasks.base import Answer, Draw, Outputs, Row, Task
+from unmask.tasks.base import Answer, Draw, Outputs, Row
+from unmask.tasks.pooled import PooledTask
 
 # The end of a sentence or of a line. A full stop counts before white space only ("3.14"); a
 # Chinese one needs none.
@@ -70,7 +71,7 @@ class OrderAnswer(Answer):
         }
 
 
-class Order(Task[OrderOptions, OrderAnswer]):
+class Order(PooledTask[OrderOptions, OrderAnswer]):
     """Pairs of neighbouring parts, half of them put out of order.
 
     One text column is cut at its sentences and lines: a text longer than a sequence gives several
@@ -80,6 +81,12 @@ class Order(Task[OrderOptions, OrderAnswer]):
     kind = "order"
     Options = OrderOptions
     headline = "accuracy"
+    width = 2
+
+    @property
+    def head(self) -> HeadConfig:
+        """BERT's pooler."""
+        return HeadConfig(activation="tanh")
 
     def examples(self, row: Row, draw: Draw) -> Iterator[Example]:
         if not draw.truth:
@@ -171,15 +178,6 @@ class Order(Task[OrderOptions, OrderAnswer]):
             used += sentence.tokens
         if chunk:
             yield chunk
-
-    def build(self, encoder: Encoder) -> nn.Module:
-        return LabelHead(encoder.config, HeadConfig(activation="tanh"), 2)  # BERT's pooler
-
-    def outputs(self, head: nn.Module, hidden: Hidden, batch: Batch) -> Outputs:
-        return {"logits": head(hidden.wanted, batch.wanted_owner, batch.sequences)}  # (S, 2)
-
-    def targets(self, batch: Batch) -> int:
-        return len(batch.truth["label"])
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         return F.cross_entropy(outputs["logits"].float(), batch.truth["label"], reduction="sum")

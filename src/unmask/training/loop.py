@@ -59,6 +59,7 @@ class Loop:
         self.longest = max(task.options.max_length or most for task in model.tasks.values())
         self.guard = Guard(self.options.clip)
         self.best = -math.inf  # the highest mean of the tasks' headlines
+        self.worse = 0  # evaluations since then
         self.last = folder / "checkpoints"  # the newest checkpoint, once there is one
         self.journal = Journal(folder / "metrics.jsonl" if processes.first else None)
 
@@ -87,6 +88,7 @@ class Loop:
         self.meter.load(state["meter"])
         self.guard.load(state["guard"])
         self.best = -math.inf if state["best"] is None else state["best"]
+        self.worse = state["worse"]
         if checkpoint.best_hash(self.folder / "checkpoints") != state["best_hash"]:
             log.info("checkpoints/best is not what it was then: it is chosen anew from here on")
             self.best = -math.inf
@@ -105,7 +107,7 @@ class Loop:
             progress.bar("train", 1.0, unit="", shown=self.processes.first) as advance,
         ):
             advance(meter.share, "")
-            while meter.share < 1 or meter.score_due:
+            while (meter.share < 1 and not self.tired) or meter.score_due:
                 before = meter.share
                 losses = {} if meter.score_due else self.step()  # due: it was broken off
                 advance(meter.share - before, self._note(losses))
@@ -114,7 +116,7 @@ class Loop:
                     with suppress(Stopped):  # then the scores are made when the run goes on
                         self.score(stop)
                 asked = self.processes.largest({"stop": stop.asked or 0})["stop"]
-                if asked or meter.save_due:
+                if asked or meter.save_due or self.tired:
                     self.save()
                 if asked:
                     log.info("step %d is saved; go on from there with --resume", meter.steps)
@@ -123,6 +125,11 @@ class Loop:
                 stop.go(stop.asked)
         self.guard.end()
         return self.folder / "checkpoints" / checkpoint.BEST if self.best > -math.inf else self.last
+
+    @property
+    def tired(self) -> bool:
+        """Whether the scores have stopped to rise, and the recipe has no patience left."""
+        return self.worse >= (self.options.patience or math.inf)
 
     def step(self) -> dict[str, float]:
         """One update; the mean loss of each task."""
@@ -168,7 +175,12 @@ class Loop:
         value = self.processes.largest({"value": value})["value"]  # all take it for the same
         if value > self.best:
             self.best = value
+            self.worse = 0
             checkpoint.save_best(self.folder / "checkpoints", model, self.processes)
+        else:
+            self.worse += 1
+            if self.tired:
+                log.info("step %d: no better score in %d evaluations: the run ends", step, self.worse)
 
     def save(self) -> None:
         """Write a checkpoint of this moment."""
@@ -182,6 +194,7 @@ class Loop:
             "guard": self.guard.state(),
             "best": self.best if self.best > -math.inf else None,
             "best_hash": checkpoint.best_hash(place),
+            "worse": self.worse,
             "lines": self.journal.lines,
             "rows": self.rows,
             "machine": self.machine(),
@@ -229,6 +242,17 @@ def evaluate(model: Model, rows: Mapping[str, Sequence[Row]], split: str) -> lis
         task = model.task(name)
         found += scores(task, split, judge(model, task, own), model.precision)
     return found
+
+
+def calibrate(model: Model, rows: Mapping[str, Sequence[Row]]) -> None:
+    """Let each task learn from validation rows how sure to be."""
+    for name, own in rows.items():
+        task = model.task(name)
+        task.calibration = {}
+        if task.calibrates:
+            judged = [one for one in judge(model, task, own) if one.answers]
+            answers = [answer for one in judged for answer in one.answers]
+            task.calibration = task.fit(answers, [one.row for one in judged for _ in one.answers])
 
 
 def _mean_headline(model: Model, found: Sequence[Score]) -> float:

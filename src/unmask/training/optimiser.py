@@ -27,22 +27,22 @@ class Optimiser:
     Their state must be there from the start, so that it can be saved and loaded at any step.
     """
 
-    def __init__(self, parts: Sequence[torch.optim.Optimizer], model: nn.Module) -> None:
+    def __init__(
+        self, parts: Sequence[torch.optim.Optimizer], model: nn.Module, rate: float
+    ) -> None:
         self.parts = parts
+        self.rate = rate  # of the trunk now
+        self._peak = rate
         self.names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
 
     @property
     def groups(self) -> list[dict[str, Any]]:
-        """All groups of parameters; the first has the trunk's rate."""
+        """All groups of parameters."""
         return [group for part in self.parts for group in part.param_groups]
-
-    @property
-    def rate(self) -> float:
-        """The trunk's learning rate now."""
-        return float(self.groups[0]["lr"])
 
     def set_rate(self, share: float) -> None:
         """Give every group this share of its peak rate."""
+        self.rate = self._peak * share
         for group in self.groups:
             group["lr"] = group["peak"] * share
 
@@ -91,28 +91,46 @@ def make_optimiser(model: Model, options: TrainOptions) -> Optimiser:
     the matrices inside the encoder's layers and leaves the rest to AdamW.
     """
     blocks = _stacked(model.encoder) if options.optimiser == "muon" else {}
+    share = _shares(model.encoder, options.layer_decay)
     head_rate = options.head_learning_rate or 10 * options.learning_rate
-    groups = []
+    found: dict[tuple[float, float], list[Tensor]] = {}
     for module, rate in ((model.encoder, options.learning_rate), (model.heads, head_rate)):
-        rest = [p for p in module.parameters() if p not in blocks]
-        matrices = [p for p in rest if p.ndim >= 2]
-        vectors = [p for p in rest if p.ndim < 2]
-        groups += [
-            {"params": parameters, "lr": rate, "peak": rate, "weight_decay": decay}
-            for parameters, decay in ((matrices, options.weight_decay), (vectors, 0.0))
-            if parameters
-        ]
+        for p in module.parameters():
+            if p.requires_grad and p not in blocks:
+                decay = options.weight_decay if p.ndim >= 2 else 0.0
+                found.setdefault((rate * share.get(p, 1.0), decay), []).append(p)
+    groups = [
+        {"params": own, "lr": rate, "peak": rate, "weight_decay": decay}
+        for (rate, decay), own in found.items()
+    ]
     if options.optimiser == "stable_adamw":
-        return Optimiser([StableAdamW(groups, betas=_BETAS, eps=_EPS)], model)
+        parts = [StableAdamW(groups, betas=_BETAS, eps=_EPS)]
+        return Optimiser(parts, model, options.learning_rate)
     adamw = _fused_adamw(groups)
     if options.optimiser == "adamw":
-        return Optimiser([adamw], model)
+        return Optimiser([adamw], model, options.learning_rate)
     rate = options.muon_learning_rate or 4 * options.learning_rate
+    piles: dict[tuple[int, float], list[Tensor]] = {}
+    for p, count in blocks.items():
+        piles.setdefault((count, rate * share[p]), []).append(p)
     stacks = [
-        {"params": [p for p in blocks if blocks[p] == count], "blocks": count, "peak": rate}
-        for count in sorted(set(blocks.values()))
+        {"params": own, "blocks": count, "lr": peak, "peak": peak}
+        for (count, peak), own in sorted(piles.items(), key=lambda pile: pile[0])
     ]
-    return Optimiser([adamw, Muon(stacks, lr=rate, weight_decay=options.weight_decay)], model)
+    muon = Muon(stacks, lr=rate, weight_decay=options.weight_decay)
+    return Optimiser([adamw, muon], model, options.learning_rate)
+
+
+def _shares(encoder: Encoder, decay: float) -> dict[Tensor, float]:
+    """The share of the learning rate that each weight gets: less, the deeper it lies.
+
+    After Howard & Ruder (arXiv:1801.06146); the embeddings lie below the first layer.
+    """
+    above = len(encoder.layers)
+    shares = dict.fromkeys(encoder.embeddings.parameters(), decay**above)
+    for number, layer in enumerate(encoder.layers, 1):
+        shares |= dict.fromkeys(layer.parameters(), decay ** (above - number))
+    return shares
 
 
 def gradient_norm(model: nn.Module) -> Tensor:

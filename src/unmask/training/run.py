@@ -24,7 +24,7 @@ from unmask.training import checkpoint
 from unmask.training.card import model_card
 from unmask.training.checkpoint import Checkpoint
 from unmask.training.folder import check_recipe, check_room, clear, finished, forget, sweep, tidy
-from unmask.training.loop import Loop, evaluate
+from unmask.training.loop import Loop, calibrate, evaluate
 from unmask.training.prepare import Prepared, fitting_precision, prepare
 from unmask.training.processes import Processes, joined
 
@@ -161,6 +161,7 @@ def _train_one(
     best = loop.fit()
     processes.wait()  # until it is written
     model = bundle.load(best).to(processes.device)
+    calibrate(model, prepared.rows("valid"))
     found = evaluate(model, prepared.rows("valid"), "valid")
     found += evaluate(model, prepared.rows("test"), "test")
     seconds = loop.meter.seconds

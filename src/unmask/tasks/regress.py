@@ -1,0 +1,165 @@
+"""`regress`: a number for a text or a pair, or an ordered class by its place on a scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+from torch import Tensor
+
+from unmask.batch import Batch, Example
+from unmask.errors import UserError
+from unmask.tasks.base import Answer, Draw, Outputs, Row
+from unmask.tasks.pooled import PooledOptions, PooledTask
+
+
+class RegressOptions(PooledOptions):
+    """The column with the number; `values` where it holds names of places on a scale."""
+
+    reading: ClassVar[tuple[str, ...]] = (*PooledOptions.reading, "values")
+
+    kind: Literal["regress"] = "regress"
+    values: dict[str, float] | None = Field(
+        None, description="numbers of named classes, as {negative: 0, neutral: 1, positive: 2}"
+    )
+
+
+@dataclass(frozen=True)
+class NumberAnswer(Answer):
+    """The number, and the named class nearest to it where classes have names."""
+
+    value: float
+    name: str | None = None
+
+    @property
+    def short(self) -> str:
+        """The class, or else the number."""
+        return self.name if self.name is not None else f"{self.value:.4g}"
+
+    def columns(self) -> dict[str, Any]:
+        """The prediction, and its number."""
+        said = self.value if self.name is None else self.name
+        return {"prediction": said, "value": self.value, **super().columns()}
+
+
+class Regress(PooledTask[RegressOptions, NumberAnswer]):
+    """Least squares on numbers brought to mean 0 and deviation 1 over the training rows."""
+
+    kind = "regress"
+    Options = RegressOptions
+    width = 1
+
+    @property
+    def headline(self) -> str:  # type: ignore[override]
+        """Accuracy of named classes, else the rank correlation, which may be below 0."""
+        return "accuracy" if self.options.values else "spearman"
+
+    @classmethod
+    def study(cls, name: str, options: RegressOptions, rows: Iterable[Row]) -> dict[str, Any]:
+        """Mean and deviation of the training rows' numbers."""
+        numbers = np.array([_number(name, options, row) for row in rows])
+        if len(numbers) == 0 or np.ptp(numbers) == 0:
+            raise UserError(
+                f"task {name}: column {options.label!r} holds the same number in all "
+                f"{len(numbers)} training rows, so there is nothing to learn"
+            )
+        return {"mean": float(numbers.mean()), "deviation": float(numbers.std())}
+
+    def check(self, rows: Iterable[Row], split: str) -> None:
+        """Refuse rows without a number."""
+        for number, row in enumerate(rows, 1):
+            try:
+                _number(self.name, self.options, row)
+            except UserError as error:
+                raise UserError(f"{split} row {number}: {error}") from None
+
+    def examples(self, row: Row, draw: Draw) -> list[Example]:
+        encoded = self.encode(row)
+        truth = {}
+        if draw.truth:
+            number = _number(self.name, self.options, row)
+            scaled = (number - self.facts["mean"]) / self.facts["deviation"]
+            truth["label"] = np.array([scaled], dtype=np.float32)
+        return [Example((encoded.sequence(),), (self.wanted(encoded),), truth)]
+
+    def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
+        """Half the squared error: minus the log-likelihood under unit noise, but for a constant."""
+        return (outputs["logits"].float()[:, 0] - batch.truth["label"]).square().sum() / 2
+
+    def answers(
+        self, outputs: Outputs, batch: Batch, examples: Sequence[Example]
+    ) -> list[NumberAnswer]:
+        scaled = outputs["logits"].float()[:, 0].cpu().numpy().astype(np.float64)
+        numbers = scaled * self.facts["deviation"] + self.facts["mean"]
+        return [
+            NumberAnswer(
+                tokens=example.length,
+                dropped=sum(s.dropped for s in example.sequences),
+                value=float(number),
+                name=self._nearest(number),
+            )
+            for number, example in zip(numbers, examples, strict=True)
+        ]
+
+    def _nearest(self, number: float) -> str | None:
+        values = self.options.values
+        return min(values, key=lambda name: abs(values[name] - number)) if values else None
+
+    def score(self, answers: Sequence[NumberAnswer], rows: Sequence[Row]) -> dict[str, float]:
+        """Correlations, NaN where either side never varies; errors; of classes as `classify`."""
+        from scipy.stats import pearsonr, spearmanr
+        from sklearn.metrics import accuracy_score, f1_score
+
+        truth = np.array([_number(self.name, self.options, row) for row in rows])
+        guess = np.array([answer.value for answer in answers])
+        varies = len(rows) > 1 and np.ptp(truth) > 0 and np.ptp(guess) > 0
+        found = {
+            "spearman": float(spearmanr(truth, guess).statistic) if varies else math.nan,
+            "pearson": float(pearsonr(truth, guess).statistic) if varies else math.nan,
+            "mae": float(np.abs(truth - guess).mean()),
+            "rmse": float(np.sqrt(np.square(truth - guess).mean())),
+        }
+        if self.options.values:
+            names = [self.truth(row) for row in rows]
+            guessed = [answer.name for answer in answers]
+            found["accuracy"] = float(accuracy_score(names, guessed))
+            found["f1_macro"] = float(f1_score(names, guessed, average="macro", zero_division=0))
+        return found
+
+    def surprise(self, answer: NumberAnswer, row: Row) -> float:
+        """Half the squared error in deviations."""
+        error = answer.value - _number(self.name, self.options, row)
+        return (error / self.facts["deviation"]) ** 2 / 2
+
+    def truth(self, row: Row) -> str:
+        return str(row[self.options.label]).strip()
+
+    def explain_target(self, outputs: Outputs, answer: NumberAnswer) -> Tensor:
+        """The number itself, in deviations."""
+        return outputs["logits"].sum()
+
+
+def _number(task: str, options: RegressOptions, row: Row) -> float:
+    value = row.get(options.label)
+    if options.values is not None:
+        name = str(value).strip()
+        if name not in options.values:
+            raise UserError(
+                f"task {task}: column {options.label!r} holds {value!r}, which `values` does not "
+                f"name; it names {', '.join(options.values)}"
+            )
+        return options.values[name]
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, Mapping | list) or not math.isfinite(number):
+        raise UserError(
+            f"task {task}: column {options.label!r} holds {value!r} and no number; mend the row, "
+            "or give the numbers of named classes in `values`"
+        )
+    return number
