@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -86,13 +87,10 @@ def test_class_weights(text: TextInput) -> None:
     task = Classify("it", balanced, text, facts)
     logits, label = torch.randn(8, 2), torch.tensor([0] * 6 + [1] * 2)
 
-    class Batch:
-        truth = {"label": label}
-
     expected = torch.nn.functional.cross_entropy(
         logits, label, weight=torch.tensor(facts["weights"]), reduction="sum"
     )
-    batch: Any = Batch()
+    batch: Any = SimpleNamespace(truth={"label": label})
     torch.testing.assert_close(task.loss({"logits": logits}, batch), expected)
     plain = Classify("it", ClassifyOptions(), text, {"labels": ["x", "y"]})
     assert task.meaning == plain.meaning  # so a head trained with weights goes on without them

@@ -148,7 +148,7 @@ class Model(nn.Module):
         """A task's outputs for a batch, and the batch as the task prepared it."""
         head = self.head(task.name)
         batch = task.prepare(batch, head)
-        hidden: Hidden = self.encoder(batch, narrow=True)
+        hidden: Hidden = self.encoder(batch, narrow=True, adapter=task.options.adapter)
         return task.outputs(head, hidden, batch), batch
 
     def answers(

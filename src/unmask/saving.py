@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
 
 from unmask import files
+from unmask.encoder import Encoder
 from unmask.errors import UserError
 from unmask.interop import Checkpoint, write_checkpoint, write_sentence_transformers
 from unmask.model import Model
+from unmask.tasks.calibration import calibrated
 from unmask.tasks.classify import Classify
 
 
@@ -28,9 +36,10 @@ def save_as(model: Model, path: str | Path, format: str, task: str | None = None
 
 def to_checkpoint(model: Model, name: str | None) -> Checkpoint:
     """The encoder, with the head of one task."""
+    encoder = _with_adapter(model.encoder, name and model.task(name).options.adapter)
     found = Checkpoint(
-        config=model.encoder.config,
-        encoder=model.encoder,
+        config=encoder.config,
+        encoder=encoder,
         text=model.text,
         pooling=model.how_to_pool,
     )
@@ -38,7 +47,32 @@ def to_checkpoint(model: Model, name: str | None) -> Checkpoint:
         task = model.task(name)
         found.heads = {task.kind: model.head(name)}
         if isinstance(task, Classify):
+            found.heads = {task.kind: _calibrated(model.head(name), task.calibration)}
             found.labels = tuple(task.labels)
             found.multi_label = task.options.multi_label
             found.head_configs = {task.kind: task.head}
     return found
+
+
+def _calibrated(head: nn.Module, calibration: Mapping[str, Any]) -> nn.Module:
+    """The head with its calibration in the output layer, where other libraries have room for it."""
+    found = copy.deepcopy(head)
+    output = cast(nn.Linear, found.output)
+    with torch.no_grad():
+        shift = calibrated(torch.zeros_like(output.bias), calibration)
+        scale = calibrated(torch.ones_like(output.bias), calibration) - shift
+        output.weight *= scale[:, None]
+        output.bias.copy_(calibrated(output.bias, calibration))
+    return found
+
+
+def _with_adapter(encoder: Encoder, adapter: str | None) -> Encoder:
+    """The encoder as it is through an adapter, or through none, without the adapters."""
+    if not encoder.config.adapters:
+        return encoder
+    whole = copy.deepcopy(encoder)
+    if adapter is not None:
+        whole.merge(adapter)
+    plain = Encoder(encoder.config.model_copy(update={"adapters": {}}))
+    plain.load_state_dict({name: whole.state_dict()[name] for name in plain.state_dict()})
+    return plain.eval()

@@ -3,6 +3,7 @@
 Read `embeddings`, `attention`, `feed_forward`, `layer`, `encoder`, then `heads` and `generator`.
 """
 
+from unmask.encoder.adapters import AdaptedLinear
 from unmask.encoder.config import EncoderConfig, preset
 from unmask.encoder.cross_entropy import cross_entropy
 from unmask.encoder.encoder import Encoder, Hidden
@@ -10,6 +11,7 @@ from unmask.encoder.generator import DetectHead
 from unmask.encoder.heads import HeadConfig, LabelHead, MaskedHead, Pooling, pool_mean
 
 __all__ = [
+    "AdaptedLinear",
     "DetectHead",
     "Encoder",
     "EncoderConfig",

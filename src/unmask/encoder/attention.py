@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unmask.encoder.adapters import AdaptedLinear
 from unmask.encoder.bricks import dropout
 from unmask.encoder.config import EncoderConfig
 from unmask.encoder.embeddings import rotate
@@ -25,6 +26,7 @@ class View:
 
     mask: Tensor | None  # (B, 1, T, T) bool, True where a query sees a key; None: all of it
     angles: tuple[Tensor, Tensor] | None  # rotary cosines and sines, (B, 1, T, head) each
+    adapter: str | None = None  # that changes the layer's matrices
 
     @cached_property
     def bias(self) -> Tensor | None:
@@ -48,8 +50,8 @@ class Attention(nn.Module):
         D = config.hidden_size
         self.heads = config.num_heads
         self.dropout = config.attention_dropout
-        self.qkv = nn.Linear(D, 3 * D, bias=config.bias)
-        self.output = nn.Linear(D, D, bias=config.bias)
+        self.qkv = AdaptedLinear(D, 3 * D, config.bias, config.adapters)
+        self.output = AdaptedLinear(D, D, config.bias, config.adapters)
 
     def forward(
         self, x: Tensor, view: View, weights: bool = False, only: Tensor | None = None
@@ -59,7 +61,7 @@ class Attention(nn.Module):
         With `only`, flat indices (N,), the result is that of these positions alone: (N, D).
         """
         B, T, D = x.shape
-        qkv = self.qkv(x).view(B, T, 3, self.heads, D // self.heads)
+        qkv = self.qkv(x, view.adapter).view(B, T, 3, self.heads, D // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, D/H)
         if view.angles is not None:
             q, k = rotate(q, *view.angles), rotate(k, *view.angles)
@@ -76,7 +78,7 @@ class Attention(nn.Module):
         x = x.transpose(1, 2).reshape(B, T, D)
         if only is not None:
             x = x.flatten(0, 1).index_select(0, only)
-        return self.output(x), w if weights else None
+        return self.output(x, view.adapter), w if weights else None
 
 
 def _plain_is_faster(q: Tensor) -> bool:

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from unmask.recipe import AdapterOptions
+
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu", "tanh"]
 
 
@@ -41,6 +43,7 @@ class EncoderConfig(BaseModel):
     dropout: float = Field(0.1, ge=0, lt=1)
     attention_dropout: float = Field(0.1, ge=0, lt=1)
     initializer_range: float = 0.02
+    adapters: dict[str, AdapterOptions] = Field({}, description="by name; none is active by itself")
 
     @model_validator(mode="after")
     def _consistent(self) -> EncoderConfig:

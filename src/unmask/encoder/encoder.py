@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from unmask.batch import Batch
+from unmask.encoder.adapters import AdaptedLinear, LowRank
 from unmask.encoder.attention import View
 from unmask.encoder.bricks import initialise, make_norm
 from unmask.encoder.config import EncoderConfig
@@ -43,6 +44,9 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(Layer(config, i) for i in range(config.num_layers))
         self.norm = make_norm(config) if config.pre_norm else nn.Identity()
         initialise(self, config.initializer_range)
+        for part in self.modules():
+            if isinstance(part, LowRank):
+                part.start()
 
     def embed(self, batch: Batch) -> Tensor:
         """The first hidden states of a grid: (B, T, D)."""
@@ -53,11 +57,14 @@ class Encoder(nn.Module):
         x: Tensor,
         batch: Batch,
         *,
+        adapter: str | None = None,
         narrow: bool = False,
         layers: bool = False,
         attention: bool = False,
     ) -> Hidden:
         """Run the layers on `x` (B, T, D), keeping every layer or the attention if asked to.
+
+        The adapter of that name changes them all.
 
         With `narrow` the last layer looks everywhere but computes only what a head will see: the
         result at the wanted positions is the same, for most of a layer less.
@@ -69,7 +76,7 @@ class Encoder(nn.Module):
         for number, layer in enumerate(self.layers):
             window = self.config.layer_window(number)
             if window not in views:
-                views[window] = self._view(batch, window)
+                views[window] = self._view(batch, window, adapter)
             last = number == len(self.layers) - 1
             only = batch.wanted if narrow and last else None
             x, w = layer(x, views[window], weights=attention, only=only)
@@ -82,14 +89,20 @@ class Encoder(nn.Module):
             return Hidden(x, None)
         return Hidden(batch.gather(x), x, tuple(states) if layers else (), tuple(weights))
 
-    def forward(self, batch: Batch, narrow: bool = False) -> Hidden:
+    def forward(self, batch: Batch, narrow: bool = False, adapter: str | None = None) -> Hidden:
         """Embed and encode."""
-        return self.encode(self.embed(batch), batch, narrow=narrow)
+        return self.encode(self.embed(batch), batch, narrow=narrow, adapter=adapter)
 
-    def _view(self, batch: Batch, window: int | None) -> View:
+    def merge(self, adapter: str) -> None:
+        """Make an adapter's changes the encoder's own."""
+        for part in self.modules():
+            if isinstance(part, AdaptedLinear):
+                part.merge(adapter)
+
+    def _view(self, batch: Batch, window: int | None, adapter: str | None) -> View:
         config, angles = self.config, None
         if config.position == "rotary":
             base = config.rotary_base if window is None else config.local_rotary_base
             head = config.hidden_size // config.num_heads
             angles = rotary_angles(batch.position, head, base)
-        return View(batch.visible(window), angles)
+        return View(batch.visible(window), angles, adapter)

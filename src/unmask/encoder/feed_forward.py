@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from unmask.encoder.adapters import AdaptedLinear
 from unmask.encoder.bricks import ACTIVATIONS
 from unmask.encoder.config import EncoderConfig
 
@@ -15,14 +16,15 @@ class FeedForward(nn.Module):
         super().__init__()
         self.gated = config.gated
         inner = config.intermediate_size * (2 if config.gated else 1)
-        self.inner = nn.Linear(config.hidden_size, inner, bias=config.bias)
-        self.outer = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.bias)
+        D, F = config.hidden_size, config.intermediate_size
+        self.inner = AdaptedLinear(D, inner, config.bias, config.adapters)
+        self.outer = AdaptedLinear(F, D, config.bias, config.adapters)
         self.activation = ACTIVATIONS[config.activation]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, adapter: str | None = None) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        x = self.inner(x)  # (B, T, F), or (B, T, 2F) when gated
+        x = self.inner(x, adapter)  # (B, T, F), or (B, T, 2F) when gated
         if self.gated:
             x, gate = x.chunk(2, dim=-1)
-            return self.outer(self.activation(x) * gate)
-        return self.outer(self.activation(x))
+            return self.outer(self.activation(x) * gate, adapter)
+        return self.outer(self.activation(x), adapter)

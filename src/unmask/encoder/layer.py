@@ -39,6 +39,6 @@ class Layer(nn.Module):
             x = x.flatten(0, 1).index_select(0, only)
         if self.pre_norm:
             x = x + self.dropout(seen)
-            return x + self.dropout(self.feed_forward(self.feed_forward_norm(x))), w
+            return x + self.dropout(self.feed_forward(self.feed_forward_norm(x), view.adapter)), w
         x = self.attention_norm(x + self.dropout(seen))
-        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x))), w
+        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x, view.adapter))), w

@@ -1,6 +1,7 @@
 """What a run is: `options` holds its types, `reading` reads and checks the file."""
 
 from unmask.recipe.options import (
+    AdapterOptions,
     Column,
     EncoderOptions,
     Mixture,
@@ -15,6 +16,7 @@ from unmask.recipe.options import (
 from unmask.recipe.reading import Kinds, json_schema, parse, read, run_model
 
 __all__ = [
+    "AdapterOptions",
     "Column",
     "EncoderOptions",
     "Kinds",

@@ -72,6 +72,7 @@ class TaskOptions(Strict):
     )
     input: str | list[str] = Field("text", description="the text column, or two for a pair")
     max_length: int | None = Field(None, gt=2, description="longest sequence in tokens")
+    adapter: str | None = Field(None, description="of the encoder, that this task looks through")
     weight: float = Field(1.0, gt=0, description="of this task's loss among the others")
     tags: dict[Literal["language", "domain", "modality"], str | Column] = Field(
         default_factory=dict, description="by which scores are told apart: a word, or {column: …}"
@@ -101,6 +102,14 @@ class NewTokenizer(Strict):
     min_frequency: int = Field(2, ge=1)
 
 
+class AdapterOptions(Strict):
+    """The size of one adapter (LoRA, Hu et al., arXiv:2106.09685)."""
+
+    rank: int = Field(8, gt=0, description="r, the rank of the change to each matrix")
+    scale: float = Field(2.0, gt=0, description="of the change; alpha / r in the paper")
+    dropout: float = Field(0.0, ge=0, lt=1, description="of what the adapter sees, in training")
+
+
 class EncoderOptions(Strict):
     """A pretrained encoder to start from, or the shape of a new one."""
 
@@ -117,6 +126,12 @@ class EncoderOptions(Strict):
     max_positions: int | None = Field(None, gt=2, description="longest sequence of a new encoder")
     dropout: float | None = Field(None, ge=0, lt=1, description="in place of the encoder's own")
     attention_dropout: float | None = Field(None, ge=0, lt=1)
+    frozen: bool = Field(
+        False, description="learn heads and adapters only; the tasks of `from` stay as they are"
+    )
+    adapters: dict[str, AdapterOptions] = Field(
+        default_factory=dict, description="small changes of the encoder, by name (LoRA)"
+    )
 
     @model_validator(mode="after")
     def _one_start(self) -> EncoderOptions:

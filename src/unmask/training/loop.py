@@ -180,7 +180,7 @@ class Loop:
         else:
             self.worse += 1
             if self.tired:
-                log.info("step %d: no better score in %d evaluations: the run ends", step, self.worse)
+                log.info("step %d: %d evaluations without a better score", step, self.worse)
 
     def save(self) -> None:
         """Write a checkpoint of this moment."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from unmask.encoder import Encoder
+from unmask.encoder import AdaptedLinear, Encoder
 from unmask.encoder.attention import Attention
 from unmask.encoder.feed_forward import FeedForward
 from unmask.errors import UserError
@@ -87,32 +87,39 @@ class Optimiser:
 def make_optimiser(model: Model, options: TrainOptions) -> Optimiser:
     """The recipe's optimiser for a model, which must be on its device already.
 
-    Norms and biases do not decay. New heads learn faster than the trunk they stand on. Muon takes
-    the matrices inside the encoder's layers and leaves the rest to AdamW.
+    Norms and biases do not decay. New heads and adapters learn faster than the trunk they stand
+    on. Muon takes the matrices inside the encoder's layers and leaves the rest to AdamW. What
+    needs no gradient is left out.
     """
     blocks = _stacked(model.encoder) if options.optimiser == "muon" else {}
     share = _shares(model.encoder, options.layer_decay)
     head_rate = options.head_learning_rate or 10 * options.learning_rate
     found: dict[tuple[float, float], list[Tensor]] = {}
-    for module, rate in ((model.encoder, options.learning_rate), (model.heads, head_rate)):
-        for p in module.parameters():
-            if p.requires_grad and p not in blocks:
-                decay = options.weight_decay if p.ndim >= 2 else 0.0
-                found.setdefault((rate * share.get(p, 1.0), decay), []).append(p)
+    trunk = set(model.encoder.parameters()) - _adapters(model.encoder)
+    for p in model.parameters():
+        if p.requires_grad and p not in blocks:
+            rate = options.learning_rate * share.get(p, 1.0) if p in trunk else head_rate
+            decay = options.weight_decay if p.ndim >= 2 else 0.0
+            found.setdefault((rate, decay), []).append(p)
     groups = [
         {"params": own, "lr": rate, "peak": rate, "weight_decay": decay}
         for (rate, decay), own in found.items()
     ]
+    if not groups:
+        raise UserError(
+            "there is nothing left to learn: the encoder is frozen, and no task has a head with "
+            "weights; let it learn, or give it adapters"
+        )
     if options.optimiser == "stable_adamw":
         parts = [StableAdamW(groups, betas=_BETAS, eps=_EPS)]
         return Optimiser(parts, model, options.learning_rate)
     adamw = _fused_adamw(groups)
-    if options.optimiser == "adamw":
+    if not blocks:
         return Optimiser([adamw], model, options.learning_rate)
     rate = options.muon_learning_rate or 4 * options.learning_rate
     piles: dict[tuple[int, float], list[Tensor]] = {}
-    for p, count in blocks.items():
-        piles.setdefault((count, rate * share[p]), []).append(p)
+    for matrix, count in blocks.items():
+        piles.setdefault((count, rate * share[matrix]), []).append(matrix)
     stacks = [
         {"params": own, "blocks": count, "lr": peak, "peak": peak}
         for (count, peak), own in sorted(piles.items(), key=lambda pile: pile[0])
@@ -121,13 +128,18 @@ def make_optimiser(model: Model, options: TrainOptions) -> Optimiser:
     return Optimiser([adamw, muon], model, options.learning_rate)
 
 
+def _adapters(encoder: Encoder) -> set[Tensor]:
+    parts = [part for part in encoder.modules() if isinstance(part, AdaptedLinear)]
+    return {p for part in parts for p in part.adapters.parameters()}
+
+
 def _shares(encoder: Encoder, decay: float) -> dict[Tensor, float]:
     """The share of the learning rate that each weight gets: less, the deeper it lies.
 
     After Howard & Ruder (arXiv:1801.06146); the embeddings lie below the first layer.
     """
     above = len(encoder.layers)
-    shares = dict.fromkeys(encoder.embeddings.parameters(), decay**above)
+    shares: dict[Tensor, float] = dict.fromkeys(encoder.embeddings.parameters(), decay**above)
     for number, layer in enumerate(encoder.layers, 1):
         shares |= dict.fromkeys(layer.parameters(), decay ** (above - number))
     return shares
@@ -162,10 +174,15 @@ def _of_another(difference: str) -> UserError:
 
 def _stacked(encoder: Encoder) -> dict[Tensor, int]:
     """The matrices inside the layers, and how many stand in each, one above the other."""
-    blocks: dict[Tensor, int] = {p: 1 for p in encoder.layers.parameters() if p.ndim == 2}
+    new = _adapters(encoder)
+    stacked: dict[Tensor, int] = {}
     for module in encoder.layers.modules():
         if isinstance(module, Attention):
-            blocks[module.qkv.weight] = 3
+            stacked[module.qkv.weight] = 3
         elif isinstance(module, FeedForward) and module.gated:
-            blocks[module.inner.weight] = 2
-    return blocks
+            stacked[module.inner.weight] = 2
+    return {
+        p: stacked.get(p, 1)
+        for p in encoder.layers.parameters()
+        if p.ndim == 2 and p.requires_grad and p not in new
+    }

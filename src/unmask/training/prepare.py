@@ -12,7 +12,7 @@ import torch
 
 from unmask.data.sources import Rows
 from unmask.data.splits import Splits, split_rows
-from unmask.encoder import Encoder, EncoderConfig, HeadConfig, preset
+from unmask.encoder import AdaptedLinear, Encoder, HeadConfig, preset
 from unmask.errors import UserError
 from unmask.inputs.text import TextInput
 from unmask.inputs.vocabulary import learn
@@ -51,9 +51,7 @@ def prepare(run: Run, device: torch.device, resumed: Model | None = None) -> Pre
         name: split_rows(name, options, run.train.seed) for name, options in run.tasks.items()
     }
     if resumed is not None:
-        model = _resumed(run, resumed)
-        _check_held_out(model.tasks, splits)
-        return Prepared(model.to(device), splits)
+        return _ready(_resumed(run, resumed), run, splits, device)
     trains = {name: own.train for name, own in splits.items() if own.train is not None}
     facts = {
         name: KINDS[options.kind].study(name, options, trains[name])
@@ -62,16 +60,44 @@ def prepare(run: Run, device: torch.device, resumed: Model | None = None) -> Pre
     start = _start(run, trains)
     tasks = {name: _task(name, options, start, facts[name]) for name, options in run.tasks.items()}
     heads = {name: _head(task, start) for name, task in tasks.items()}
+    if run.encoder.frozen:  # what the start could do it can still do
+        tasks = {**start.tasks, **tasks}
+        heads = {name: heads.get(name) or start.head(name) for name in tasks}
     model = Model(start.encoder, start.text, tasks, heads, start.pooling)
-    _check_held_out(tasks, splits)
+    return _ready(model, run, splits, device)
+
+
+def _ready(model: Model, run: Run, splits: dict[str, Splits], device: torch.device) -> Prepared:
+    for name in run.tasks:
+        adapter = model.tasks[name].options.adapter
+        known = model.encoder.config.adapters
+        if adapter is not None and adapter not in known:
+            raise UserError(
+                f"task {name}: there is no adapter {adapter!r}; name it in `encoder.adapters`"
+                + (f", where there are {', '.join(known)}" if known else "")
+            )
+    _check_held_out({name: model.tasks[name] for name in run.tasks}, splits)
+    if run.encoder.frozen:
+        _freeze(model, run)
     return Prepared(model.to(device), splits)
+
+
+def _freeze(model: Model, run: Run) -> None:
+    """Let only the heads of the recipe's tasks and its adapters learn."""
+    model.requires_grad_(False)
+    for name in run.tasks:
+        model.head(name).requires_grad_(True)
+    for part in model.encoder.modules():
+        if isinstance(part, AdaptedLinear):
+            for adapter in run.encoder.adapters:
+                part.adapter(adapter).requires_grad_(True)
 
 
 def _resumed(run: Run, model: Model) -> Model:
     """The model of a checkpoint, its tasks as the recipe has them now."""
-    if {name: t.kind for name, t in run.tasks.items()} != {
-        name: t.kind for name, t in model.tasks.items()
-    }:
+    kinds = {name: t.kind for name, t in model.tasks.items()}
+    own = {name: t.kind for name, t in run.tasks.items()}
+    if own != kinds and not (run.encoder.frozen and own.items() <= kinds.items()):
         raise UserError(
             f"the checkpoint's tasks are {', '.join(model.tasks)}: other tasks cannot go on from "
             "it; start from its bundle with `encoder: {from: …}`"
@@ -80,6 +106,7 @@ def _resumed(run: Run, model: Model) -> Model:
     for name, task in tasks.items():
         if getattr(task, "head", None) != getattr(model.tasks[name], "head", None):
             raise UserError(f"task {name}: a run's head stays what it is; choose another folder")
+    tasks = {name: tasks.get(name, known) for name, known in model.tasks.items()}
     heads = {name: model.head(name) for name in tasks}
     return Model(model.encoder, model.text, tasks, heads, model.pooling)
 
@@ -89,23 +116,11 @@ def _start(run: Run, rows: Mapping[str, Rows]) -> Model:
     options = run.encoder
     changes: dict[str, Any] = {
         key: value
-        for key in ("dropout", "attention_dropout")
-        if (value := getattr(options, key)) is not None
+        for key in ("dropout", "attention_dropout", "adapters")
+        if (value := getattr(options, key)) not in (None, {})
     }
     if options.source is not None:
-        model = load(options.source)
-        if changes:
-            config = EncoderConfig(**(model.encoder.config.model_dump() | changes))
-            encoder = Encoder(config)
-            encoder.load_state_dict(model.encoder.state_dict())
-            model = Model(
-                encoder,
-                model.text,
-                model.tasks,
-                {name: model.head(name) for name in model.tasks},
-                model.pooling,
-            )
-        return model
+        return _changed(load(options.source), changes)
     wanted = options.tokenizer or NewTokenizer()
     if isinstance(wanted, NewTokenizer):
         log.info("learning a vocabulary of %d pieces", wanted.vocab_size)
@@ -123,6 +138,18 @@ def _start(run: Run, rows: Mapping[str, Rows]) -> Model:
     )
     text.max_length = config.max_positions
     return Model(Encoder(config), text)
+
+
+def _changed(model: Model, changes: dict[str, Any]) -> Model:
+    """The model with other dropout, or with new adapters beside those it has."""
+    if not changes:
+        return model
+    config = model.encoder.config
+    adapters = {**config.adapters, **changes.pop("adapters", {})}
+    encoder = Encoder(config.model_copy(update={**changes, "adapters": adapters}))
+    encoder.load_state_dict({**encoder.state_dict(), **model.encoder.state_dict()})
+    heads = {name: model.head(name) for name in model.tasks}
+    return Model(encoder, model.text, model.tasks, heads, model.pooling)
 
 
 def _round_up(size: int, multiple: int = 64) -> int:
