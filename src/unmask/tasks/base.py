@@ -127,6 +127,13 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
         """Answers in the order of the examples: one pass, unless a kind needs more."""
         return run(examples, self.answers)
 
+    def fit(self, answers: Sequence[AnyAnswer], rows: Sequence[Row]) -> dict[str, Any]:
+        """What validation rows teach once training is over: facts to go with the studied ones.
+
+        They bear on how answers are made and not on the weights; final scores are made with them.
+        """
+        return {}
+
     @abstractmethod
     def score(self, answers: Sequence[AnyAnswer], rows: Sequence[Row]) -> dict[str, float]:
         """Scores of the answers against the rows' truth."""

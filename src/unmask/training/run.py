@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ import yaml
 from unmask import bundle, files, recipe
 from unmask.data.splits import split_rows
 from unmask.errors import UserError
-from unmask.evaluation.scores import Score
+from unmask.evaluation.scores import Score, judge
 from unmask.model import Model
 from unmask.recipe import Run
 from unmask.runtime.memory import reuse_freed_memory
 from unmask.runtime.threads import use_available_cpus
-from unmask.tasks import OPTIONS
+from unmask.tasks import OPTIONS, Row, Task
 from unmask.training import checkpoint
 from unmask.training.card import model_card
 from unmask.training.checkpoint import Checkpoint
@@ -135,6 +135,19 @@ def _check_same(start: Checkpoint | None, processes: Processes) -> None:
         )
 
 
+def _fit(model: Model, rows: Mapping[str, Sequence[Row]]) -> None:
+    """Add to each task's facts what its validation rows teach of the trained model."""
+    for name, own in rows.items():
+        task = model.task(name)
+        if type(task).fit is Task.fit:  # it learns nothing, so it need not answer
+            continue
+        pairs = [(a, one.row) for one in judge(model, task, own) for a in one.answers]
+        learnt = task.fit([answer for answer, _ in pairs], [row for _, row in pairs])
+        task.facts |= learnt
+        if learnt:
+            log.info("task %s: learnt from its validation rows: %s", name, learnt)
+
+
 def _trained(place: Path, processes: Processes) -> Trained:
     """A run that was finished before; what is left to tidy is tidied."""
     if processes.first:
@@ -161,6 +174,7 @@ def _train_one(
     best = loop.fit()
     processes.wait()  # until it is written
     model = bundle.load(best).to(processes.device)
+    _fit(model, prepared.rows("valid"))
     found = evaluate(model, prepared.rows("valid"), "valid")
     found += evaluate(model, prepared.rows("test"), "test")
     seconds = loop.meter.seconds
