@@ -41,6 +41,11 @@ class ClassifyOptions(TaskOptions):
             raise ValueError("pooling: a text has one label, so pool by cls or mean")
         return head
 
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The columns of every kind, and the label's."""
+        return (*super().needed, self.label)
+
 
 @dataclass(frozen=True)
 class LabelAnswer(Answer):
