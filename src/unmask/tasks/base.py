@@ -46,6 +46,7 @@ class Draw:
 
     rng: np.random.Generator
     truth: bool = True  # False: the row is only to be predicted, and needs no label
+    learn: bool = True  # False: nothing is learnt from it, so nothing of it is left out
     progress: float = 1.0  # how much of the run is over, for what changes in its course
     longest: int | None = None  # tokens of a sequence at this stage of the run; None: no limit
     others: Sequence[Row] = ()  # the rows of the split, for kinds that set a text against another
