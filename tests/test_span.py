@@ -23,10 +23,11 @@ from unmask.errors import UserError
 from unmask.inputs.text import TextInput
 from unmask.model import Model
 from unmask.tasks import Draw, row_rng
+from unmask.tasks.candidates import best_pairs
 from unmask.tasks.gold import Gold, read_gold
 from unmask.tasks.overlap import exact, f1, units
 from unmask.tasks.span import Span, SpanOptions
-from unmask.tasks.windows import best_pairs, best_threshold, draw_windows, grouped_logsumexp
+from unmask.tasks.windows import best_threshold, draw_windows, grouped_logsumexp
 
 CONTEXT = "the cat sleeps and the dog runs. " * 6
 ROW = {"question": "who runs?", "context": CONTEXT, "answers": [{"text": "dog", "start": 23}]}
@@ -269,8 +270,16 @@ def test_bad_rows_are_counted_and_teach_nothing(
     (example,) = task.examples(moved, seen())
     (right,) = task.examples(ROW, seen())
     np.testing.assert_array_equal(example.truth["gold"], right.truth["gold"])
-    with pytest.raises(UserError, match="of none of the 2 train rows does the answer stand"):
+    caplog.clear()
+    task.check([lost, ROW], "test")
+    assert caplog.messages == [
+        "task qa: of its test rows, 1 have no answer that stands in its context (first row 1) and "
+        "are scored by its text alone"
+    ]
+    with pytest.raises(UserError, match="in none of the training rows does the answer stand"):
         task.study("qa", task.options, [lost, lost])
+    with pytest.raises(UserError, match="train row 2: task qa: column 'context' holds None"):
+        task.study("qa", task.options, [ROW, {**ROW, "context": None}])
     with pytest.raises(UserError, match="test row 2: task qa: a row has no answer in column"):
         task.check([ROW, SILENT], "test")
 

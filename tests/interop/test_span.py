@@ -12,7 +12,8 @@ import transformers
 
 import unmask
 from unmask.saving import save_as
-from unmask.tasks.span import Span, SpanAnswer
+from unmask.tasks.candidates import SpanAnswer
+from unmask.tasks.span import Span
 
 LENGTH, OVERLAP, LONGEST = 48, 12, 9
 QUESTION = "who said hello?"

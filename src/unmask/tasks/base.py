@@ -177,13 +177,18 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
 
     def text_of(self, row: Row, column: str) -> str:
         """What stands in a column, which must be text."""
-        value = row.get(column)
-        if not isinstance(value, str):
-            raise UserError(
-                f"task {self.name}: column {column!r} holds {value!r} and no text; "
-                "name a text column in `input`, or mend the row"
-            )
-        return value
+        return text_in(self.name, row, column)
+
+
+def text_in(task: str, row: Row, column: str) -> str:
+    """What stands in a row's column, which must be text."""
+    value = row.get(column)
+    if not isinstance(value, str):
+        raise UserError(
+            f"task {task}: column {column!r} holds {value!r} and no text; "
+            "name a text column in `input`, or mend the row"
+        )
+    return value
 
 
 def row_rng(seed: int, task: str, epoch: int, row: int) -> np.random.Generator:

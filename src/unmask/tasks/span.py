@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -17,17 +16,11 @@ from unmask.encoder import Encoder, HeadConfig, Hidden, LabelHead
 from unmask.errors import UserError
 from unmask.inputs.text import Encoded
 from unmask.recipe import TaskOptions
-from unmask.tasks.base import Answer, Draw, Outputs, Row, Runner, Task
+from unmask.tasks.base import Draw, Outputs, Row, Runner, Task, text_in
+from unmask.tasks.candidates import Reading, SpanAnswer
 from unmask.tasks.gold import Gold, read_gold, survey
 from unmask.tasks.overlap import exact, f1
-from unmask.tasks.windows import (
-    Candidate,
-    Reading,
-    best_threshold,
-    draw_windows,
-    grouped_logsumexp,
-    mark,
-)
+from unmask.tasks.windows import best_threshold, draw_windows, grouped_logsumexp, mark
 
 
 class SpanOptions(TaskOptions):
@@ -85,55 +78,6 @@ class SpanOptions(TaskOptions):
         return (*super().needed, self.answers)
 
 
-@dataclass(frozen=True)
-class SpanAnswer(Answer):
-    """The best stretches of the context, best first, and whether there is an answer at all."""
-
-    draw: ClassVar[str] = "spans"
-
-    candidates: tuple[Candidate, ...]
-    null: Candidate | None  # that there is no answer, where that may be so
-    threshold: float = 0.0  # of `margin`, above which there is none
-    loss: float | None = None  # -log p(truth), in nats, where the truth is known
-
-    @property
-    def margin(self) -> float:
-        """By how much the score of there being no answer is above the best candidate's."""
-        if not self.candidates:
-            return math.inf
-        return -math.inf if self.null is None else self.null.score - self.candidates[0].score
-
-    @property
-    def best(self) -> Candidate | None:
-        """The best candidate; None where there is no answer."""
-        return self.candidates[0] if self.candidates and self.margin <= self.threshold else None
-
-    @property
-    def text(self) -> str:
-        """The answer as it stands in the context; empty where there is none."""
-        return self.best.text if self.best else ""
-
-    @property
-    def short(self) -> str:
-        """The answer's text."""
-        return self.text
-
-    def columns(self) -> dict[str, Any]:
-        """The answer, its probability and place, and the candidates where more were asked for."""
-        chosen = self.best or self.null
-        found: dict[str, Any] = {
-            "prediction": self.text,
-            "probability": chosen.probability if chosen else 0.0,
-            "start": self.best.start if self.best else None,
-            "end": self.best.end if self.best else None,
-        }
-        if len(self.candidates) > 1:
-            found["candidates"] = [
-                [one.text, one.probability, one.start, one.end] for one in self.candidates
-            ]
-        return {**found, **super().columns()}
-
-
 class Span(Task[SpanOptions, SpanAnswer]):
     """Where an answer begins and where it ends, each a softmax over all windows of a context.
 
@@ -151,7 +95,11 @@ class Span(Task[SpanOptions, SpanAnswer]):
     @classmethod
     def study(cls, name: str, options: SpanOptions, rows: Iterable[Row]) -> dict[str, Any]:
         """No facts; but what is wrong with the training rows is said."""
-        _survey(name, options, rows, "train")
+        if not _survey(name, options, rows, "train"):
+            raise UserError(
+                f"task {name}: in none of the training rows does the answer stand in the context; "
+                "are the columns of `input` in the order question, context?"
+            )
         return {}
 
     @property
@@ -308,16 +256,17 @@ def _gold(task: str, options: SpanOptions, row: Row) -> tuple[Gold, ...]:
     return gold
 
 
-def _survey(task: str, options: SpanOptions, rows: Iterable[Row], split: str) -> None:
+def _survey(task: str, options: SpanOptions, rows: Iterable[Row], split: str) -> int:
     def read() -> Iterator[tuple[str, tuple[Gold, ...]]]:
         for number, row in enumerate(rows, 1):
             try:
+                _, context = (text_in(task, row, column) for column in options.inputs)
                 gold = _gold(task, options, row)
             except UserError as error:
                 raise UserError(f"{split} row {number}: {error}") from None
-            yield str(row.get(options.inputs[1])), gold
+            yield context, gold
 
-    survey(task, split, read())
+    return survey(task, split, read())
 
 
 def _examples(batch: Batch) -> int:
