@@ -28,6 +28,8 @@ ROWS = [
     {"text": "the cat sleeps. the dog runs!\nit was a good time", "label": "pos"},
     {"text": "one。two three。red green", "label": "neg"},
 ]
+ANSWERS = {"question": "who sleeps", "answers": [{"text": "dog", "start": 8}]}
+ROWS = [row | ANSWERS | {"context": "the cat dog " * (i + 1)} for i, row in enumerate(ROWS)]
 
 
 def make(kind: str, text: TextInput, rows: list[dict[str, Any]] = ROWS, **options: Any) -> Task:  # type: ignore[type-arg]

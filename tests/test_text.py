@@ -67,6 +67,54 @@ def test_windows_lose_nothing(text: TextInput, words: list[str], limit: int) -> 
     assert [int(i) for w in windows for i in w.ids[1:-1]] == whole
 
 
+@shared
+@given(first=sentence, second=sentence, limit=st.integers(5, 32), overlap=st.integers(0, 9))
+def test_windows_of_a_pair(
+    text: TextInput, first: list[str], second: list[str], limit: int, overlap: int
+) -> None:
+    """All of the second text, as much of the first as half the room holds, and the overlap."""
+    a, b = " ".join(first), " ".join(second)
+    windows = list(text.windows(b, limit, before=a, overlap=overlap))
+    alone = [text.tokenizer.encode(part, add_special_tokens=False).ids for part in (a, b)]
+    kept = min(len(alone[0]), (limit - 3) // 2)
+    room = limit - 3 - kept
+    assert [w.dropped for w in windows] == [len(alone[0]) - kept, *(0 for _ in windows[1:])]
+    shared_tokens = min(overlap, room // 2)
+    found: list[int] = []
+    for window in windows:
+        own = window.ids[window.sides == 1].tolist()
+        assert window.ids[window.sides == 0].tolist() == alone[0][:kept]
+        assert (window.tokens[0], window.tokens[-1], len(window.ids) <= limit) == (
+            "[CLS]",
+            "[SEP]",
+            True,
+        )
+        if found:
+            assert found[-shared_tokens:] == own[:shared_tokens] or not shared_tokens
+            assert len(own) > shared_tokens
+        found += own[shared_tokens if found else 0 :]
+        if window is not windows[-1]:
+            assert len(own) == room
+    assert found == alone[1]
+
+
+@shared
+@given(words=sentence, limit=st.integers(8, 16), overlap=st.integers(0, 4))
+def test_windows_are_the_same_read_piece_by_piece(
+    text: TextInput, words: list[str], limit: int, overlap: int
+) -> None:
+    given_text = " ".join(words)
+    asked = {"max_length": limit, "before": "the cats", "overlap": overlap}
+    whole = list(text.windows(given_text, **asked))  # type: ignore[arg-type]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("unmask.inputs.text.PIECE", 12)
+        pieces = list(text.windows(given_text, **asked))  # type: ignore[arg-type]
+    assert len(whole) == len(pieces)
+    for one, other in zip(whole, pieces, strict=True):
+        for key in ("ids", "kinds", "offsets", "sides", "words"):
+            assert (getattr(one, key) == getattr(other, key)).all()
+
+
 def test_a_files_own_truncation_and_padding_are_off(text: TextInput, tmp_path: Path) -> None:
     text.tokenizer.enable_truncation(4)
     text.tokenizer.enable_padding(length=16)

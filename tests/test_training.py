@@ -23,10 +23,12 @@ from unmask.encoder import Encoder, HeadConfig
 from unmask.errors import UserError
 from unmask.inputs.text import TextInput
 from unmask.model import Model
-from unmask.recipe import Mixture, TrainOptions
+from unmask.recipe import Mixture, TrainOptions, parse
+from unmask.tasks import OPTIONS
 from unmask.tasks.classify import Classify, ClassifyOptions
 from unmask.tasks.mlm import Mlm, MlmOptions
 from unmask.training.meter import Meter
+from unmask.training.prepare import prepare
 from unmask.training.processes import Processes
 from unmask.training.rehearse import rehearse
 from unmask.training.share import Microbatch
@@ -358,3 +360,31 @@ def test_an_old_run_goes_only_when_told_to(tiny_recipe: dict[str, Any], tmp_path
     (tmp_path / "other" / "thesis.txt").write_text("years")
     with pytest.raises(UserError, match="is no run folder"):
         unmask.train(tiny_recipe, tmp_path / "other", overwrite=True)
+
+
+def test_what_validation_rows_teach_is_part_of_the_bundle(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is learnt once, before the final scores, and does not keep a next run from the head."""
+    seen: list[tuple[int, dict[str, Any]]] = []
+
+    def fit(self: Classify, answers: Any, rows: Any) -> dict[str, Any]:
+        assert [a.tokens for a in answers] == [len(self.text.encode(r["text"]).ids) for r in rows]
+        seen.append((len(rows), dict(self.calibration)))
+        return {"learnt": 7}
+
+    def score(self: Classify, answers: Any, rows: Any) -> dict[str, float]:
+        return {"accuracy": float(self.calibration.get("learnt", 0) == 7)}
+
+    monkeypatch.setattr(Classify, "fit", fit)
+    monkeypatch.setattr(Classify, "score", score)
+    trained = unmask.train(tiny_recipe, tmp_path / "run")
+    assert seen == [(6, {})]
+    assert trained.model.tasks["mood"].calibration == {"learnt": 7}
+    assert unmask.load(trained.bundle).tasks["mood"].calibration == {"learnt": 7}
+    assert {s.value for s in trained.scores if s.task == "mood"} == {1.0}
+    tiny_recipe["encoder"] = {"from": str(trained.bundle)}
+    (run,) = parse(tiny_recipe, OPTIONS).values()
+    again = prepare(run, torch.device("cpu")).model
+    for key, value in trained.model.head("mood").state_dict().items():
+        assert torch.equal(again.head("mood").state_dict()[key], value)

@@ -59,11 +59,14 @@ class Example:
     `wanted[i]` holds the positions of `sequences[i]` whose hidden states the head will see.
     Each array in `truth` is concatenated over the batch along its first dimension.
     The sequences of one example are a *group*: they stay in one microbatch.
+    `notes` is what the task needs to put its answer into words, such as the text itself; no model
+    sees it.
     """
 
     sequences: tuple[Sequence, ...]
     wanted: tuple[np.ndarray, ...]
     truth: Mapping[str, np.ndarray] = field(default_factory=dict)
+    notes: Any = None
 
     @cached_property
     def length(self) -> int:

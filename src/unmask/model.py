@@ -231,7 +231,7 @@ def _as_row(row: str | tuple[str, ...] | Row, columns: Sequence[str]) -> Row:
 
 
 def _unseen(task: str, row: int) -> Draw:
-    return Draw(row_rng(0, task, 0, row), truth=False)
+    return Draw(row_rng(0, task, 0, row), truth=False, learn=False)
 
 
 def _said(encoded: Encoded) -> Encoded:

@@ -50,7 +50,9 @@ def to_checkpoint(model: Model, name: str | None) -> Checkpoint:
             found.heads = {task.kind: _calibrated(model.head(name), task.calibration)}
             found.labels = tuple(task.labels)
             found.multi_label = task.options.multi_label
-            found.head_configs = {task.kind: task.head}
+        head = getattr(task, "head", None)  # of the kinds that have a choice of heads
+        if head is not None:
+            found.head_configs = {task.kind: head}
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,6 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unmask.data.rows import Rows, hold_out
+from unmask.data.splits import split_rows
+from unmask.errors import UserError
+from unmask.recipe import TaskOptions
 
 
 def rows_of(texts: list[str]) -> Rows:
@@ -60,3 +65,18 @@ def test_what_is_left_can_be_split_again_with_the_same_seed() -> None:
 def test_the_split_is_the_same_on_every_machine(share: float) -> None:
     held = hold_out(rows_of(list("abcdefghij")), share, ["text"], 7)[1]
     assert texts(held) == {0.05: ["a"], 0.3: ["a", "e", "j"]}[share]
+
+
+def test_rows_of_a_group_stay_together(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    lines = [f"text {i},film {i % 20}" for i in range(200)]
+    path.write_text("\n".join(["text,film", *lines]), encoding="utf-8")
+    options = TaskOptions(kind="any", train=str(path), valid=0.2, test=0.1, group="film")  # type: ignore[arg-type]
+    splits = split_rows("it", options, 0)
+    parts = [part for part in (splits.train, splits.valid, splits.test) if part is not None]
+    films = [{row["film"] for row in part} for part in parts]
+    assert [len(own) for own in films] == [15, 3, 2]
+    assert len(set.union(*films)) == 20
+    wrong = options.model_copy(update={"group": "flim"})
+    with pytest.raises(UserError, match="has no column 'flim'; did you mean 'film'"):
+        split_rows("it", wrong, 0)

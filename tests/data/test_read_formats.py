@@ -18,6 +18,7 @@ from pyarrow import parquet
 
 from unmask.data import sources
 from unmask.data.sources import Rows, Source, read
+from unmask.errors import UserError
 
 
 def rows_of(path: Path | str | list[str], **options: Any) -> list[dict[str, Any]]:
@@ -79,6 +80,25 @@ def test_json_documents(tmp_path: Path) -> None:
     assert rows_of(write(tmp_path / "a.json", json.dumps(rows))) == rows
     assert rows_of(write(tmp_path / "b.json", json.dumps({"data": rows})), field="data") == rows
     assert rows_of(write(tmp_path / "c.json", '["a", "b"]')) == [{"text": "a"}, {"text": "b"}]
+
+
+def test_squad(tmp_path: Path) -> None:
+    """Versions 1 and 2 of the layout: nested by article and paragraph, a row a question."""
+    asked = [
+        {"id": "q1", "question": "who?", "answers": [{"text": "Ann", "answer_start": 0}]},
+        {"id": 2, "question": "when?", "is_impossible": True, "plausible_answers": [{}]},
+    ]
+    paragraphs = [{"context": "Ann sleeps.", "qas": asked}, {"context": "", "qas": []}]
+    document = {"version": "v2.0", "data": [{"title": "Cats", "paragraphs": paragraphs}]}
+    file = write(tmp_path / "dev-v2.0.json", json.dumps(document))
+    common = {"title": "Cats", "context": "Ann sleeps."}
+    assert rows_of(file) == [
+        {"id": "q1", **common, "question": "who?", "answers": [{"text": "Ann", "start": 0}]},
+        {"id": "2", **common, "question": "when?", "answers": []},
+    ]
+    del asked[0]["question"]
+    with pytest.raises(UserError, match=r"dev-v2.0.json is laid out as SQuAD's .*'question'"):
+        rows_of(write(file, json.dumps(document)))
 
 
 def test_yaml_texts_at_any_depth_as_they_are_written(tmp_path: Path) -> None:

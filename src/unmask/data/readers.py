@@ -20,6 +20,7 @@ from typing import Any, TextIO
 import pyarrow as pa
 import yaml
 
+from unmask.data import squad
 from unmask.data.columns import plain
 from unmask.errors import UserError
 
@@ -138,9 +139,10 @@ def _json_lines(file: TextIO, path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def _json(file: TextIO, path: Path) -> Any:
+    """A document as it is; of one in SQuAD's layout, its questions."""
     text = file.read()
     try:
-        return json.loads(text)
+        document = json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(
             f"{path}, line {error.lineno} is not JSON: {error.msg} at column {error.colno}; "
@@ -148,6 +150,7 @@ def _json(file: TextIO, path: Path) -> Any:
         ) from None
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, or nesting
         raise UserError(f"{path} is not JSON that can be read: {error}") from None
+    return squad.questions(document, path) if squad.is_nested(document) else document
 
 
 def _yaml(file: TextIO, path: Path) -> Any:

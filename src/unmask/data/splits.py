@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from unmask.data.sources import Rows, hold_out, read, require
 from unmask.errors import UserError
-from unmask.recipe import Column, Source, TaskOptions
+from unmask.recipe import Source, TaskOptions
 
 log = logging.getLogger("unmask")
 
@@ -30,7 +30,7 @@ def split_rows(name: str, options: TaskOptions, seed: int) -> Splits:
         if isinstance(source, float):
             if train is None:
                 continue
-            train, held = hold_out(train, source, list(options.inputs), seed)
+            train, held = hold_out(train, source, list(options.held_by), seed)
             log.info("task %s: %d of its rows are held out as %s", name, len(held), split)
             parts[split] = held
         else:
@@ -41,9 +41,7 @@ def split_rows(name: str, options: TaskOptions, seed: int) -> Splits:
 def read_checked(name: str, options: TaskOptions, source: Source) -> Rows:
     """The rows of a source, made sure to be there with the columns that the task names."""
     rows = read(source)
-    label = getattr(options, "label", None)
-    tags = [tag.column for tag in options.tags.values() if isinstance(tag, Column)]
-    require(rows, [*options.inputs, *([label] if label else []), *tags])
+    require(rows, options.needed)
     if len(rows) == 0:
         raise UserError(f"task {name}: {rows.origin} holds no rows")
     return rows

@@ -55,7 +55,7 @@ def judge(
     def examples() -> Iterator[Example]:
         for i in range(len(rows)):
             rng = row_rng(_EVALUATION_SEED, task.name, 0, i)
-            own = list(task.examples(rows[i], Draw(rng, others=rows)))
+            own = list(task.examples(rows[i], Draw(rng, learn=False, others=rows)))
             counts.append(len(own))
             yield from own
 

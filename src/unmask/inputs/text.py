@@ -60,14 +60,18 @@ class Encoded:
         dropped = self.dropped + len(places)
         return self.pick(np.delete(np.arange(len(self.ids)), places), dropped)
 
-    def joined(self, other: Encoded) -> Encoded:
-        """This text with the next piece of it behind, in one pair of special tokens."""
-        behind = np.flatnonzero(other.sides == 0)
+    def joined(self, other: Encoded, side: int = 0) -> Encoded:
+        """This text with the next piece of it behind, between the special tokens of one.
+
+        Of a pair it is the second text that goes on (`side` 1); the first stands in both.
+        """
+        behind = np.flatnonzero(other.sides == side)
         if not len(behind):
             return self
-        own = np.flatnonzero(self.sides == 0)
+        own = np.flatnonzero(self.sides == side)
         first = int(behind[0])
-        words = other.words + np.where(other.special, 0, self.words.max(initial=-1) + 1)
+        so_far = self.words[own].max(initial=-1) + 1
+        words = other.words + np.where(other.sides == side, so_far, 0)
 
         def between(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
             return np.concatenate((outer[:first], inner[own], outer[first:]))
@@ -156,24 +160,47 @@ class TextInput:
         cut = (sides[0][kept:], sides[1][room - kept :])
         return whole.without(np.concatenate(cut))
 
-    def windows(self, text: str, max_length: int | None = None) -> Iterator[Encoded]:
-        """A long text as consecutive windows, none overlapping, no token lost.
+    def windows(
+        self,
+        text: str,
+        max_length: int | None = None,
+        before: str | None = None,
+        overlap: int = 0,
+    ) -> Iterator[Encoded]:
+        """A long text as consecutive windows, no token lost; `before` is a pair's first text.
 
-        A very long one is read piece by piece as the windows are asked for.
+        Neighbours share `overlap` tokens of the text, or half a window where that is less.
+        `before` stands in each window, cut to half the room where it is longer: the first window
+        counts what was dropped. A very long text is read piece by piece as the windows are asked
+        for.
         """
         limit = min(max_length or self.max_length, self.max_length)
+        beyond, side = 0, 0
+        if before is not None:
+            (before, beyond), side = self._beginning(before, limit), 1
         rest: Encoded | None = None  # the last window so far: the next piece may go on in it
         for start, end in pieces(text):
-            piece = _encoded(self._encoding(text[start:end]), start)
-            whole = piece if rest is None else rest.joined(piece)
+            piece = self._piece(before, text[start:end], start, limit)
+            if rest is None:
+                whole = replace(piece, dropped=piece.dropped + beyond)
+            else:
+                whole = rest.joined(replace(piece, dropped=0), side)
             rest = None
-            for window in _cut(whole, limit):
+            for window in _cut(whole, limit, side, overlap):
                 if rest is not None:
                     yield rest
                 rest = window
         assert rest is not None  # every text has a piece, and every piece a window
         _refuse_nothing(rest, text)
         yield rest
+
+    def _piece(self, before: str | None, text: str, start: int, limit: int) -> Encoded:
+        """A piece of a text that begins at `start`, behind as much of `before` as has room."""
+        if before is None:
+            return _encoded(self._encoding(text), start)
+        whole = _encoded(self._encoding(before, text), start, side=1)
+        room = limit - int(whole.special.sum())
+        return whole.without(np.flatnonzero(whole.sides == 0)[max(room // 2, 0) :])
 
     def count(self, text: str) -> int:
         """How many tokens a text has, without special ones."""
@@ -228,19 +255,21 @@ def pieces(text: str) -> Iterator[tuple[int, int]]:
     yield start, len(text)
 
 
-def _cut(whole: Encoded, limit: int) -> Iterator[Encoded]:
-    """Windows of at most `limit` tokens, each between the text's special tokens."""
-    inside = np.flatnonzero(whole.sides == 0)
-    room = limit - int((whole.sides < 0).sum())
+def _cut(whole: Encoded, limit: int, side: int = 0, overlap: int = 0) -> Iterator[Encoded]:
+    """Windows of at most `limit` tokens onto the text of this side, all else in each of them."""
+    inside = np.flatnonzero(whole.sides == side)
+    room = limit - (len(whole.ids) - len(inside))
     if room < 1:
         raise UserError("max_length leaves no room for text; set it higher")
     if len(inside) <= room:
         yield whole
         return
     begin, end = np.arange(inside[0]), np.arange(inside[-1] + 1, len(whole.ids))
-    for start in range(0, len(inside), room):
+    step = room - min(overlap, room // 2)
+    last = len(inside) - room  # the window that begins here, or next behind it, is the last
+    for start in range(0, last + step, step):
         part = np.concatenate((begin, inside[start : start + room], end))
-        yield whole.pick(part, dropped=0)
+        yield whole.pick(part, dropped=0 if start else whole.dropped)
 
 
 def _refuse_nothing(whole: Encoded, text: str) -> None:
@@ -251,14 +280,14 @@ def _refuse_nothing(whole: Encoded, text: str) -> None:
         )
 
 
-def _encoded(encoding: Encoding, start: int = 0) -> Encoded:
-    """What the library found in a text, or in the piece of one that begins at `start`."""
+def _encoded(encoding: Encoding, start: int = 0, side: int = 0) -> Encoded:
+    """What the library found; the text of this side is the piece of one that begins at `start`."""
     sides = np.array([-1 if s is None else s for s in encoding.sequence_ids], dtype=np.int64)
     offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
     return Encoded(
         ids=np.array(encoding.ids, dtype=np.int64),
         kinds=np.array(encoding.type_ids, dtype=np.int64),
-        offsets=offsets + np.where(sides < 0, 0, start)[:, None],
+        offsets=offsets + np.where(sides == side, start, 0)[:, None],
         sides=sides,
         words=np.array([-1 if w is None else w for w in encoding.word_ids], dtype=np.int64),
         tokens=encoding.tokens,

@@ -71,6 +71,11 @@ class TaskOptions(Strict):
         None, description="rows to score at the end, or a further share of train held out"
     )
     input: str | list[str] = Field("text", description="the text column, or two for a pair")
+    group: str | None = Field(
+        None,
+        description="column whose equal values stay on one side where a share is held out (the "
+        "input columns unless said)",
+    )
     max_length: int | None = Field(None, gt=2, description="longest sequence in tokens")
     adapter: str | None = Field(None, description="of the encoder, that this task looks through")
     weight: float = Field(1.0, gt=0, description="of this task's loss among the others")
@@ -92,6 +97,17 @@ class TaskOptions(Strict):
     def inputs(self) -> tuple[str, ...]:
         """The input columns, in order."""
         return (self.input,) if isinstance(self.input, str) else tuple(self.input)
+
+    @property
+    def held_by(self) -> tuple[str, ...]:
+        """The columns by which shares are held out: rows that are equal there stay together."""
+        return (self.group,) if self.group else self.inputs
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The columns that rows to learn from or to score must have."""
+        tags = [tag.column for tag in self.tags.values() if isinstance(tag, Column)]
+        return (*self.inputs, *tags)
 
 
 class NewTokenizer(Strict):

@@ -9,9 +9,10 @@ from unmask.tasks.detect import Detect
 from unmask.tasks.mlm import Mlm
 from unmask.tasks.order import Order
 from unmask.tasks.regress import Regress
+from unmask.tasks.span import Span
 
 KINDS: dict[str, type[Task[Any, Any]]] = {
-    kind.kind: kind for kind in (Classify, Regress, Mlm, Detect, Order)
+    kind.kind: kind for kind in (Classify, Regress, Span, Mlm, Detect, Order)
 }
 OPTIONS: dict[str, type[TaskOptions]] = {name: kind.Options for name, kind in KINDS.items()}
 

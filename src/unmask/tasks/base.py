@@ -46,6 +46,7 @@ class Draw:
 
     rng: np.random.Generator
     truth: bool = True  # False: the row is only to be predicted, and needs no label
+    learn: bool = True  # False: nothing is learnt from it, so nothing of it is left out
     progress: float = 1.0  # how much of the run is over, for what changes in its course
     longest: int | None = None  # tokens of a sequence at this stage of the run; None: no limit
     others: Sequence[Row] = ()  # the rows of the split, for kinds that set a text against another
@@ -71,7 +72,6 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
     kind: ClassVar[str]
     Options: ClassVar[type[TaskOptions]]
     headline: ClassVar[str]  # the score, from 0 to 1, that the best checkpoint is chosen by
-    calibrates: ClassVar[bool] = False  # whether `fit` is worth the validation rows' answers
 
     def __init__(
         self,
@@ -182,13 +182,18 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
 
     def text_of(self, row: Row, column: str) -> str:
         """What stands in a column, which must be text."""
-        value = row.get(column)
-        if not isinstance(value, str):
-            raise UserError(
-                f"task {self.name}: column {column!r} holds {value!r} and no text; "
-                "name a text column in `input`, or mend the row"
-            )
-        return value
+        return text_in(self.name, row, column)
+
+
+def text_in(task: str, row: Row, column: str) -> str:
+    """What stands in a row's column, which must be text."""
+    value = row.get(column)
+    if not isinstance(value, str):
+        raise UserError(
+            f"task {task}: column {column!r} holds {value!r} and no text; "
+            "name a text column in `input`, or mend the row"
+        )
+    return value
 
 
 def row_rng(seed: int, task: str, epoch: int, row: int) -> np.random.Generator:

@@ -78,7 +78,6 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
 
     kind = "classify"
     Options = ClassifyOptions
-    calibrates = True
 
     @property
     def headline(self) -> str:  # type: ignore[override]

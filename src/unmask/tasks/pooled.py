@@ -25,6 +25,11 @@ class PooledOptions(TaskOptions):
         None, description="how logits are made (as the encoder's family makes them unless said)"
     )
 
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The columns of every kind, and the label's."""
+        return (*super().needed, self.label)
+
     @field_validator("head")
     @classmethod
     def _pooled(cls, head: HeadConfig | None) -> HeadConfig | None:

@@ -19,7 +19,7 @@ from unmask.errors import UserError
 from unmask.evaluation.scores import Score, headline, judge, scores
 from unmask.model import Model
 from unmask.recipe import Run
-from unmask.tasks import Row
+from unmask.tasks import Row, Task
 from unmask.training import checkpoint, parallel
 from unmask.training.checkpoint import Checkpoint
 from unmask.training.guard import Guard
@@ -245,14 +245,14 @@ def evaluate(model: Model, rows: Mapping[str, Sequence[Row]], split: str) -> lis
 
 
 def calibrate(model: Model, rows: Mapping[str, Sequence[Row]]) -> None:
-    """Let each task learn from validation rows how sure to be."""
+    """Let each task learn from validation rows what the trained weights do not say."""
     for name, own in rows.items():
         task = model.task(name)
         task.calibration = {}
-        if task.calibrates:
-            judged = [one for one in judge(model, task, own) if one.answers]
-            answers = [answer for one in judged for answer in one.answers]
-            task.calibration = task.fit(answers, [one.row for one in judged for _ in one.answers])
+        if type(task).fit is Task.fit:  # it learns nothing, so it need not answer
+            continue
+        pairs = [(a, one.row) for one in judge(model, task, own) for a in one.answers]
+        task.calibration = task.fit([answer for answer, _ in pairs], [row for _, row in pairs])
 
 
 def _mean_headline(model: Model, found: Sequence[Score]) -> float:

@@ -209,7 +209,9 @@ def _check_held_out(tasks: Mapping[str, Task[Any, Any]], splits: Mapping[str, Sp
             if rows is None:
                 continue
             task.check(rows, split)
-            draws = (Draw(row_rng(0, name, 0, i), others=rows) for i in range(len(rows)))
+            draws = (
+                Draw(row_rng(0, name, 0, i), learn=False, others=rows) for i in range(len(rows))
+            )
             examples = (
                 e for row, draw in zip(rows, draws, strict=True) for e in task.examples(row, draw)
             )
