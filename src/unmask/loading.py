@@ -11,6 +11,7 @@ from unmask.model import Model
 from unmask.tasks import KINDS, Task
 from unmask.tasks.classify import ClassifyOptions
 from unmask.tasks.mlm import MlmOptions
+from unmask.tasks.rerank import RerankOptions
 
 log = logging.getLogger("unmask")
 
@@ -19,7 +20,8 @@ def load(source: str | Path) -> Model:
     """A bundle, a Hugging Face or sentence-transformers folder, package://… or a hub id.
 
     What a checkpoint brings becomes a task: its masked-language head is the task `mlm`, its
-    classification head the task `classify`. Weights compute in fp32 unless `precision` is set.
+    classification head the task `classify`, or `rerank` where it has one label. Weights compute in
+    fp32 unless `precision` is set.
     """
     path = resolve(str(source))
     return bundle.load(path) if bundle.is_bundle(path) else from_checkpoint(read_checkpoint(path))
@@ -30,7 +32,11 @@ def from_checkpoint(checkpoint: Checkpoint) -> Model:
     tasks: dict[str, Task] = {}  # type: ignore[type-arg]
     if "mlm" in checkpoint.heads:
         tasks["mlm"] = KINDS["mlm"]("mlm", MlmOptions(), checkpoint.text)
-    if "classify" in checkpoint.heads:
+    if "classify" in checkpoint.heads and len(checkpoint.labels) == 1:  # a cross-encoder
+        head = checkpoint.head_configs["classify"]
+        tasks["rerank"] = KINDS["rerank"]("rerank", RerankOptions(head=head), checkpoint.text)
+        checkpoint.heads["rerank"] = checkpoint.heads.pop("classify")
+    elif "classify" in checkpoint.heads:
         options = ClassifyOptions(
             multi_label=checkpoint.multi_label,
             head=checkpoint.head_configs["classify"],

@@ -12,8 +12,9 @@ import torch
 from unmask.batch import collate
 from unmask.model import ROW_TOKENS, Model
 from unmask.recipe import TrainOptions
+from unmask.tasks import Contrast
 from unmask.training import parallel
-from unmask.training.backward import Part, one_by_one
+from unmask.training.backward import Part, all_together, one_by_one
 from unmask.training.optimiser import Optimiser, gradient_norm
 from unmask.training.processes import Processes
 from unmask.training.share import Microbatch, share_out
@@ -80,7 +81,10 @@ def accumulate(
     for name, some in parts.items():
         task = model.tasks[name]
         weight = task.options.weight * share[name] * scale
-        losses[name] = one_by_one(model, task, some, targets[name], weight)
+        if isinstance(task, Contrast):
+            losses[name] = all_together(model, task, some, targets[name], weight, processes)
+        else:
+            losses[name] = one_by_one(model, task, some, targets[name], weight)
     return processes.total({name: float(loss) for name, loss in losses.items()})
 
 

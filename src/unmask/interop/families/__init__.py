@@ -15,11 +15,15 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+_AS = {"rerank": "classify"}  # a classifier of one label (num_labels: 1)
+
+
 def usual_head(kind: str, config: EncoderConfig) -> HeadConfig:
     """The head that a kind of task has in the first family this shape fits: it can be exported.
 
     Where that family can say so, vectors are pooled by their mean, which learns faster than [CLS].
     """
+    kind = _AS.get(kind, kind)
     for family in FAMILIES.values():
         if kind in family.heads and not family.misfits(config):
             raw = family.write_config(config)
