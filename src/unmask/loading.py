@@ -30,12 +30,13 @@ def load(source: str | Path) -> Model:
 def from_checkpoint(checkpoint: Checkpoint) -> Model:
     """A model of another library's checkpoint."""
     tasks: dict[str, Task] = {}  # type: ignore[type-arg]
+    found = dict(checkpoint.heads)
     if "mlm" in checkpoint.heads:
         tasks["mlm"] = KINDS["mlm"]("mlm", MlmOptions(), checkpoint.text)
     if "classify" in checkpoint.heads and len(checkpoint.labels) == 1:  # a cross-encoder
         head = checkpoint.head_configs["classify"]
         tasks["rerank"] = KINDS["rerank"]("rerank", RerankOptions(head=head), checkpoint.text)
-        checkpoint.heads["rerank"] = checkpoint.heads.pop("classify")
+        found["rerank"] = found.pop("classify")
     elif "classify" in checkpoint.heads:
         options = ClassifyOptions(
             multi_label=checkpoint.multi_label,
@@ -43,7 +44,7 @@ def from_checkpoint(checkpoint: Checkpoint) -> Model:
         )
         facts = {"labels": list(checkpoint.labels)}
         tasks["classify"] = KINDS["classify"]("classify", options, checkpoint.text, facts)
-    for name in checkpoint.heads.keys() - tasks.keys():
+    for name in found.keys() - tasks.keys():
         log.warning("the checkpoint's %r head is left out: no kind of task here uses it", name)
-    heads = {name: checkpoint.heads[name] for name in tasks}
+    heads = {name: found[name] for name in tasks}
     return Model(checkpoint.encoder, checkpoint.text, tasks, heads, checkpoint.pooling)

@@ -135,7 +135,9 @@ def mine(
     if rows and NEGATIVES in rows[0]:
         raise UserError(f"{input} has a column {NEGATIVES!r} already: rename or remove it")
     pairs = list(zip(texts_of(rows, query), texts_of(rows, document), strict=True))
-    with progress.bar("mine", 2 * len(rows)) as advance:
+    with progress.bar(
+        "mine", sum(len(set(texts)) for texts in zip(*pairs, strict=True))
+    ) as advance:
         found = mine(model, pairs, count, skip, advance)
     write_rows([{**row, NEGATIVES: own} for row, own in zip(rows, found, strict=True)], output)
     typer.echo(f"wrote {output}: {sum(map(len, found))} negatives for {len(rows)} rows")

@@ -13,7 +13,7 @@ from unmask.tasks.order import Order
 from unmask.tasks.rerank import Rerank
 
 KINDS: dict[str, type[Task[Any, Any]]] = {
-    kind.kind: kind for kind in (Classify, Embed, Rerank, Mlm, Detect, Order)
+    kind.kind: kind for kind in (Classify, Mlm, Detect, Order, Embed, Rerank)
 }
 OPTIONS: dict[str, type[TaskOptions]] = {name: kind.Options for name, kind in KINDS.items()}
 

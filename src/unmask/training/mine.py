@@ -28,9 +28,12 @@ def mine(
         number = numbers.setdefault(document, len(numbers))
         right.setdefault(query, set()).add(number)
     documents, queries = list(numbers), list(right)
-    vectors = [model.encode(texts, progress) for texts in (queries, documents)]
-    ignored = [sorted(right[query]) for query in queries]
-    found = nearest(*vectors, skip + count, ignored)
+    found = nearest(
+        model.encode(queries, progress),
+        model.encode(documents, progress),
+        skip + count,
+        [sorted(right[query]) for query in queries],
+    )
     mined = {
         query: [documents[i] for i in own[skip:]] for query, own in zip(queries, found, strict=True)
     }
