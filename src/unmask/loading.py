@@ -11,6 +11,7 @@ from unmask.model import Model
 from unmask.tasks import KINDS, Task
 from unmask.tasks.classify import ClassifyOptions
 from unmask.tasks.mlm import MlmOptions
+from unmask.tasks.rerank import RerankOptions
 from unmask.tasks.span import SpanOptions
 
 log = logging.getLogger("unmask")
@@ -20,8 +21,8 @@ def load(source: str | Path) -> Model:
     """A bundle, a Hugging Face or sentence-transformers folder, package://… or a hub id.
 
     What a checkpoint brings becomes a task: its masked-language head is the task `mlm`, its
-    classification head the task `classify`, its question-answering head the task `span`. Weights
-    compute in fp32 unless `precision` is set.
+    classification head the task `classify`, or `rerank` where it has one label, its
+    question-answering head the task `span`. Weights compute in fp32 unless `precision` is set.
     """
     path = resolve(str(source))
     return bundle.load(path) if bundle.is_bundle(path) else from_checkpoint(read_checkpoint(path))
@@ -30,9 +31,14 @@ def load(source: str | Path) -> Model:
 def from_checkpoint(checkpoint: Checkpoint) -> Model:
     """A model of another library's checkpoint."""
     tasks: dict[str, Task] = {}  # type: ignore[type-arg]
+    found = dict(checkpoint.heads)
     if "mlm" in checkpoint.heads:
         tasks["mlm"] = KINDS["mlm"]("mlm", MlmOptions(), checkpoint.text)
-    if "classify" in checkpoint.heads:
+    if "classify" in checkpoint.heads and len(checkpoint.labels) == 1:  # a cross-encoder
+        head = checkpoint.head_configs["classify"]
+        tasks["rerank"] = KINDS["rerank"]("rerank", RerankOptions(head=head), checkpoint.text)
+        found["rerank"] = found.pop("classify")
+    elif "classify" in checkpoint.heads:
         options = ClassifyOptions(
             multi_label=checkpoint.multi_label,
             head=checkpoint.head_configs["classify"],
@@ -42,7 +48,7 @@ def from_checkpoint(checkpoint: Checkpoint) -> Model:
     if "span" in checkpoint.heads:
         span = SpanOptions(head=checkpoint.head_configs["span"])
         tasks["span"] = KINDS["span"]("span", span, checkpoint.text)
-    for name in checkpoint.heads.keys() - tasks.keys():
+    for name in found.keys() - tasks.keys():
         log.warning("the checkpoint's %r head is left out: no kind of task here uses it", name)
-    heads = {name: checkpoint.heads[name] for name in tasks}
+    heads = {name: found[name] for name in tasks}
     return Model(checkpoint.encoder, checkpoint.text, tasks, heads, checkpoint.pooling)

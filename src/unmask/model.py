@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask.batch import Batch, Example, collate
-from unmask.encoder import Encoder, Hidden, Pooling, pool_mean
+from unmask.encoder import Encoder, Hidden, Pooling
 from unmask.errors import UserError
 from unmask.inputs.text import Encoded, TextInput
 from unmask.tasks import KINDS, OPTIONS, Answer, Draw, Row, Task, row_rng
@@ -68,18 +68,41 @@ class Model(nn.Module):
             return hidden.last[0].float().cpu()
 
     def encode(
-        self, texts: str | Sequence[str], progress: Callable[[int], None] | None = None
+        self,
+        texts: str | Sequence[str],
+        progress: Callable[[int], None] | None = None,
+        width: int | None = None,
     ) -> Tensor:
         """One vector a text: (n, D), pooled and normalised as the checkpoint was trained to.
 
-        One that was not trained for it gives the normalised mean of its hidden states.
+        One that was not trained for it gives the normalised mean of its hidden states. `width`
+        keeps that many of each vector's first numbers, for a model that has learnt to put what
+        matters there (`widths` of a task of kind `embed`): (n, width).
         """
+        most = self.encoder.config.hidden_size
+        if width is not None and not 1 <= width <= most:
+            raise UserError(f"width {width}: this model's vectors are {most} wide")
         texts = [texts] if isinstance(texts, str) else texts
         examples = (self._pooled_example(text) for text in texts)
-        vectors = list(self.run(examples, self._pool, progress=progress))
-        if not vectors:
-            return torch.zeros(0, self.encoder.config.hidden_size)
-        return torch.stack(vectors)
+        found = list(self.run(examples, self._pool, progress=progress))
+        vectors = torch.stack(found) if found else torch.zeros(0, most)
+        vectors = vectors[:, :width]
+        return nn.functional.normalize(vectors, dim=-1) if self.how_to_pool.normalise else vectors
+
+    def rank(
+        self, task: str, query: str, documents: Sequence[str], top: int = 10
+    ) -> list[tuple[str, float]]:
+        """The likeliest answers to a query among documents, best first, with their relevance.
+
+        By a task on pairs: `rerank` gives a probability, `embed` a cosine.
+        """
+        if self.task(task).kind not in ("embed", "rerank"):
+            raise UserError(
+                f"task {task} is of kind {self.tasks[task].kind}: only `embed` and `rerank` rank"
+            )
+        answers = self.predict(task, [(query, document) for document in documents])
+        found = [(d, float(a.relevance)) for d, a in zip(documents, answers, strict=True)]
+        return sorted(found, key=lambda item: -item[1])[:top]
 
     def fill(self, text: str, top: int = 5) -> Any:
         """The likeliest tokens for each [MASK] of a text, by the bundle's `mlm` task."""
@@ -198,14 +221,11 @@ class Model(nn.Module):
 
     def _pooled_example(self, text: str) -> Example:
         sequence = _said(self.text.encode(text)).sequence()
-        count = sequence.length if self.how_to_pool.mode == "mean" else 1
-        return Example((sequence,), (torch.arange(count).numpy(),))
+        return Example((sequence,), (self.how_to_pool.wanted(sequence.length),))
 
     def _pool(self, batch: Batch, examples: Sequence[Example]) -> list[Tensor]:
         hidden: Hidden = self.encoder(batch, narrow=True)
-        x = pool_mean(hidden.wanted.float(), batch.wanted_owner, batch.sequences)
-        if self.how_to_pool.normalise:
-            x = nn.functional.normalize(x, dim=-1)
+        x = self.how_to_pool.pool(hidden.wanted, batch.wanted_owner, batch.sequences)
         return list(x.cpu())
 
     def task_records(self) -> list[dict[str, Any]]:

@@ -17,6 +17,8 @@ from unmask.interop import Checkpoint, write_checkpoint, write_sentence_transfor
 from unmask.model import Model
 from unmask.tasks.calibration import calibrated
 from unmask.tasks.classify import Classify
+from unmask.tasks.embed import Embed
+from unmask.tasks.rerank import Rerank
 
 
 def save_as(model: Model, path: str | Path, format: str, task: str | None = None) -> None:
@@ -45,6 +47,13 @@ def to_checkpoint(model: Model, name: str | None) -> Checkpoint:
     )
     if name is not None:
         task = model.task(name)
+        if isinstance(task, Embed):
+            return found  # its vectors are the encoder's own
+        if isinstance(task, Rerank):  # there, a classifier of one label
+            found.heads = {"classify": model.head(name)}
+            found.labels = ("LABEL_0",)
+            found.head_configs = {"classify": task.head}
+            return found
         found.heads = {task.kind: model.head(name)}
         if isinstance(task, Classify):
             found.heads = {task.kind: _calibrated(model.head(name), task.calibration)}

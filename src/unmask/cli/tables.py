@@ -81,7 +81,14 @@ def check_output(path: Path | None, suffixes: tuple[str, ...]) -> None:
 
 
 def write_rows(records: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Records as CSV (nested values as JSON) or JSONL, whole or not at all."""
+    """Records as CSV (nested values as JSON), JSONL or Parquet, whole or not at all."""
+    if path.suffix == ".parquet":
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        with files.new_file(path) as partial:
+            parquet.write_table(pa.Table.from_pylist([dict(one) for one in records]), partial)
+        return
     with files.new_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         if path.suffix == ".jsonl":
             for record in records:

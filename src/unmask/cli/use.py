@@ -1,4 +1,4 @@
-"""`unmask predict`, `unmask fill`, `unmask embed`."""
+"""`unmask predict`, `unmask fill`, `unmask embed`, `unmask mine`."""
 
 from __future__ import annotations
 
@@ -88,6 +88,9 @@ def embed(
     input: Input = None,
     output: Annotated[Path | None, typer.Option(help="Where to write: .npy or .jsonl")] = None,
     column: Annotated[str, typer.Option(help="The text column of the input file.")] = "text",
+    width: Annotated[
+        int | None, typer.Option(min=1, help="Only a vector's first numbers (default: all)")
+    ] = None,
 ) -> None:
     """Turn each of TEXTS, or each row of a file, into one vector.
 
@@ -101,8 +104,40 @@ def embed(
     model = open_model(bundle)
     rows = read_rows(texts, input, (column,))
     with progress.bar("embed", len(rows)) as advance:
-        vectors = model.encode(texts_of(rows, column), progress=advance)
+        vectors = model.encode(texts_of(rows, column), advance, width)
     if output:
         write_vectors(rows, vectors, output)
     else:
         print_json([[round(x, 6) for x in vector] for vector in vectors.tolist()])
+
+
+def mine(
+    bundle: Bundle,
+    input: Annotated[Path, typer.Argument(help="CSV, JSONL or Parquet: queries and documents.")],
+    query: Annotated[str, typer.Option(help="The column of the queries.")],
+    document: Annotated[str, typer.Option(help="The column of the documents that answer them.")],
+    output: Annotated[Path, typer.Option(help="Where to write: .jsonl or .parquet")],
+    count: Annotated[int, typer.Option(min=1, help="Negatives for each row.")] = 5,
+    skip: Annotated[int, typer.Option(min=0, help="Leave out so many of the nearest.")] = 3,
+) -> None:
+    """Find negatives for the rows of INPUT: near documents, by the BUNDLE's vectors, of others.
+
+    Example: unmask mine bundle a.csv --query question --document answer --output mined.jsonl
+    """
+    from unmask import progress
+    from unmask.cli.tables import check_output, open_model, read_rows, texts_of, write_rows
+    from unmask.errors import UserError
+    from unmask.training.mine import NEGATIVES, mine
+
+    check_output(output, (".jsonl", ".parquet"))
+    model = open_model(bundle)
+    rows = read_rows(None, input, (query, document))
+    if rows and NEGATIVES in rows[0]:
+        raise UserError(f"{input} has a column {NEGATIVES!r} already: rename or remove it")
+    pairs = list(zip(texts_of(rows, query), texts_of(rows, document), strict=True))
+    with progress.bar(
+        "mine", sum(len(set(texts)) for texts in zip(*pairs, strict=True))
+    ) as advance:
+        found = mine(model, pairs, count, skip, advance)
+    write_rows([{**row, NEGATIVES: own} for row, own in zip(rows, found, strict=True)], output)
+    typer.echo(f"wrote {output}: {sum(map(len, found))} negatives for {len(rows)} rows")

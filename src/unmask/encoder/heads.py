@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
@@ -108,3 +109,11 @@ class Pooling(BaseModel):
 
     mode: Literal["mean", "cls"] = "mean"
     normalise: bool = True
+
+    def wanted(self, length: int) -> np.ndarray:
+        """The positions of a sequence that its vector is made of."""
+        return np.arange(length if self.mode == "mean" else 1)
+
+    def pool(self, x: Tensor, owner: Tensor, sequences: int) -> Tensor:
+        """(N, D) and the sequence of each -> a vector for each, not normalised: (S, D)."""
+        return pool_mean(x.float(), owner, sequences)  # with `cls` each has one

@@ -5,15 +5,18 @@ from typing import Any
 from unmask.recipe import TaskOptions
 from unmask.tasks.base import Answer, Draw, Row, Task, row_rng
 from unmask.tasks.classify import Classify
+from unmask.tasks.contrast import Contrast
 from unmask.tasks.detect import Detect
+from unmask.tasks.embed import Embed
 from unmask.tasks.mlm import Mlm
 from unmask.tasks.order import Order
 from unmask.tasks.regress import Regress
+from unmask.tasks.rerank import Rerank
 from unmask.tasks.span import Span
 
 KINDS: dict[str, type[Task[Any, Any]]] = {
-    kind.kind: kind for kind in (Classify, Regress, Span, Mlm, Detect, Order)
+    kind.kind: kind for kind in (Classify, Regress, Span, Embed, Rerank, Mlm, Detect, Order)
 }
 OPTIONS: dict[str, type[TaskOptions]] = {name: kind.Options for name, kind in KINDS.items()}
 
-__all__ = ["KINDS", "OPTIONS", "Answer", "Draw", "Row", "Task", "row_rng"]
+__all__ = ["KINDS", "OPTIONS", "Answer", "Contrast", "Draw", "Row", "Task", "row_rng"]

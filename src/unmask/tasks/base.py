@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from unmask.batch import Batch, Example
-from unmask.encoder import Encoder, Hidden
+from unmask.encoder import Encoder, Hidden, Pooling
 from unmask.errors import UserError
 from unmask.inputs.text import Encoded, TextInput
 from unmask.recipe import TaskOptions
@@ -91,6 +91,11 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
     def meaning(self) -> Mapping[str, Any]:
         """The facts without which the weights of a head mean nothing."""
         return self.facts
+
+    @property
+    def pooling(self) -> Pooling | None:
+        """How vectors of texts are made, where a task trains that; None by default."""
+        return None
 
     @classmethod
     def study(cls, name: str, options: AnyOptions, rows: Iterable[Row]) -> dict[str, Any]:

@@ -143,14 +143,14 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
                 raise UserError(f"{split} row {number}: {error}") from None
 
     def examples(self, row: Row, draw: Draw) -> list[Example]:
-        encoded = self.encode(row)
+        sequence = self.encode(row).sequence()
         targets: dict[str, np.ndarray] = {}
         if draw.truth:
             if self.options.multi_label:
                 targets["label"] = self._hot(row)[None]  # (1, C)
             else:
                 targets["label"] = np.array([self._number(self.truth(row))])  # (1,)
-        return [Example((encoded.sequence(),), (self.wanted(encoded),), targets)]
+        return [Example((sequence,), (self.wanted(sequence),), targets)]
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         logits, label = outputs["logits"].float(), batch.truth["label"]

@@ -8,9 +8,8 @@ import numpy as np
 from pydantic import Field, field_validator
 from torch import nn
 
-from unmask.batch import Batch
+from unmask.batch import Batch, Sequence
 from unmask.encoder import Encoder, HeadConfig, Hidden, LabelHead
-from unmask.inputs.text import Encoded
 from unmask.recipe import TaskOptions
 from unmask.tasks.base import AnyAnswer, AnyOptions, Outputs, Task
 
@@ -28,7 +27,7 @@ class PooledOptions(TaskOptions):
     @property
     def needed(self) -> tuple[str, ...]:
         """The columns of every kind, and the label's."""
-        return (*super().needed, self.label)
+        return (*super().needed, *((self.label,) if self.label else ()))
 
     @field_validator("head")
     @classmethod
@@ -48,10 +47,9 @@ class PooledTask(Task[AnyOptions, AnyAnswer]):
 
     width: int  # numbers a sequence that the head gives
 
-    def wanted(self, encoded: Encoded) -> np.ndarray:
+    def wanted(self, sequence: Sequence) -> np.ndarray:
         """The positions that the head pools."""
-        cls = self.head.pooling == "cls"
-        return np.zeros(1, dtype=np.int64) if cls else np.arange(len(encoded.ids))
+        return np.arange(1 if self.head.pooling == "cls" else sequence.length)
 
     def build(self, encoder: Encoder) -> nn.Module:
         return LabelHead(encoder.config, self.head, self.width)

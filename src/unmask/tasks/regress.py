@@ -78,13 +78,13 @@ class Regress(PooledTask[RegressOptions, NumberAnswer]):
                 raise UserError(f"{split} row {number}: {error}") from None
 
     def examples(self, row: Row, draw: Draw) -> list[Example]:
-        encoded = self.encode(row)
+        sequence = self.encode(row).sequence()
         truth = {}
         if draw.truth:
             number = _number(self.name, self.options, row)
             scaled = (number - self.facts["mean"]) / self.facts["deviation"]
             truth["label"] = np.array([scaled], dtype=np.float32)
-        return [Example((encoded.sequence(),), (self.wanted(encoded),), truth)]
+        return [Example((sequence,), (self.wanted(sequence),), truth)]
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         """Half the squared error: minus the log-likelihood under unit noise, but for a constant."""

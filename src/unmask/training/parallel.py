@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 import torch.distributed as dist
@@ -58,6 +58,32 @@ def _sum(gradients: list[Tensor]) -> None:
     torch._foreach_copy_(
         gradients, [part.view_as(g) for part, g in zip(parts, gradients, strict=True)]
     )
+
+
+def gather(
+    tensors: Mapping[str, Tensor], processes: Processes
+) -> tuple[dict[str, Tensor], dict[str, slice]]:
+    """Each tensor with the rows of all processes, in their order; and where this one's rows are.
+
+    All processes call this with tensors of the same names and widths. The result is a copy.
+    """
+    counts = processes.total(
+        {
+            f"{rank} {name}": float(len(tensor) * (rank == processes.rank))
+            for rank in range(processes.size)
+            for name, tensor in tensors.items()
+        }
+    )
+    whole, places = {}, {}
+    for name, tensor in tensors.items():
+        sizes = [int(counts[f"{rank} {name}"]) for rank in range(processes.size)]
+        start = sum(sizes[: processes.rank])
+        places[name] = slice(start, start + len(tensor))
+        whole[name] = tensor.new_zeros(sum(sizes), *tensor.shape[1:])
+        whole[name][places[name]] = tensor
+        if processes.size > 1:
+            dist.all_reduce(whole[name])  # of different lengths, they are gathered as a sum
+    return whole, places
 
 
 def gradient_scale(how: str, processes: Processes) -> float:

@@ -12,7 +12,7 @@ import torch
 
 from unmask.data.sources import Rows
 from unmask.data.splits import Splits, split_rows
-from unmask.encoder import AdaptedLinear, Encoder, HeadConfig, preset
+from unmask.encoder import AdaptedLinear, Encoder, HeadConfig, Pooling, preset
 from unmask.errors import UserError
 from unmask.inputs.text import TextInput
 from unmask.inputs.vocabulary import learn
@@ -63,7 +63,7 @@ def prepare(run: Run, device: torch.device, resumed: Model | None = None) -> Pre
     if run.encoder.frozen:  # what the start could do it can still do
         tasks = {**start.tasks, **tasks}
         heads = {name: heads.get(name) or start.head(name) for name in tasks}
-    model = Model(start.encoder, start.text, tasks, heads, start.pooling)
+    model = Model(start.encoder, start.text, tasks, heads, _pooling(tasks, start))
     return _ready(model, run, splits, device)
 
 
@@ -176,7 +176,18 @@ def _task(
     if getattr(options, "head", ...) is None:  # the kind has a head to choose
         head = usual_head(options.kind, start.encoder.config)
         options = options.model_copy(update={"head": head})
+    if getattr(options, "pooling", ...) is None:
+        options = options.model_copy(update={"pooling": start.how_to_pool.mode})
     return KINDS[options.kind](name, options, start.text, facts)
+
+
+def _pooling(tasks: Mapping[str, Task[Any, Any]], start: Model) -> Pooling | None:
+    """How the trained model makes vectors of texts: as a task learns to, else as the start does."""
+    found = {name: task.pooling for name, task in tasks.items() if task.pooling is not None}
+    if len(set(found.values())) > 1:
+        said = ", ".join(f"{name} by {pooling.mode}" for name, pooling in found.items())
+        raise UserError(f"a model has one way to pool, and its tasks have several: {said}")
+    return next(iter(found.values()), start.pooling)
 
 
 def _head(task: Task[Any, Any], start: Model) -> torch.nn.Module:

