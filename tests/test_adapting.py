@@ -16,14 +16,21 @@ from unmask import recipe as recipes
 from unmask.batch import Batch, Example, collate
 from unmask.encoder import Encoder
 from unmask.errors import UserError
+from unmask.inputs.text import TextInput
 from unmask.loading import from_checkpoint
 from unmask.model import Model
 from unmask.recipe import AdapterOptions, TrainOptions
 from unmask.saving import to_checkpoint
-from unmask.tasks import OPTIONS
+from unmask.tasks import OPTIONS, Draw, Task, row_rng
+from unmask.tasks.classify import Classify, ClassifyOptions
+from unmask.training import loop
+from unmask.training.backward import _no_shift, _steepest
+from unmask.training.features import ROOM, Features
 from unmask.training.optimiser import make_optimiser
 from unmask.training.prepare import prepare
 from unmask.training.processes import Processes
+from unmask.training.share import Microbatch
+from unmask.training.update import accumulate
 
 ADAPTERS = {"type": AdapterOptions(rank=2), "b": AdapterOptions(rank=3, scale=1.0)}
 
@@ -164,3 +171,131 @@ def test_a_run_ends_when_its_patience_does(tiny_recipe: dict[str, Any], tmp_path
     assert max(line["step"] for line in lines) == 9
     again = unmask.train(tiny_recipe, tmp_path / "run", ["train.patience=2"], resume=True)
     assert not again.anew  # it is finished
+
+
+def test_a_frozen_trunk_is_computed_once_a_text(
+    two: dict[str, Any], tmp_path: Path, reviews: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the run is the same, bit for bit, as one that has no room to remember anything."""
+    old = unmask.train({**two, "tasks": {"mood": two["tasks"]["mood"]}}, tmp_path / "old")
+    two["encoder"] = {"from": str(old.bundle), "frozen": True}
+    two["tasks"] = {"tongue": {**two["tasks"]["tongue"], "adapter": None, "valid": None}}
+    two["train"] |= {"steps": 12, "precision": "fp32"}
+    runs, seen = {}, []
+    compute = Features._compute
+
+    def counted(self: Features, model: Model, examples: Any) -> Any:
+        seen.extend(examples)
+        return compute(self, model, examples)
+
+    monkeypatch.setattr(Features, "_compute", counted)
+    for name, room in (("with", ROOM), ("without", 0)):
+        monkeypatch.setattr(loop, "ROOM", room)
+        runs[name] = unmask.train(two, tmp_path / name)
+    texts = {line.split(",")[0].strip() for line in reviews.read_text().splitlines()[1:]}
+    assert len(seen) == len(texts)  # each was drawn several times
+    a, b = (
+        [json.loads(line)["loss"] for line in (run.folder / "metrics.jsonl").open()]
+        for run in runs.values()
+    )
+    assert len(a) == 12
+    assert [x["tongue"] for x in a] == pytest.approx([x["tongue"] for x in b], abs=1e-5)
+
+
+def one_update(model: Model, task: Task[Any, Any], **options: Any) -> dict[str, torch.Tensor]:
+    """The gradient of one update under these options."""
+    model.zero_grad(set_to_none=True)
+    examples = []
+    for i, (words, label) in enumerate(TEXTS):
+        row = {"text": words, "label": label}
+        examples += list(task.examples(row, Draw(row_rng(0, "it", 0, i))))
+    torch.manual_seed(0)
+    accumulate(
+        model, [Microbatch("it", examples)], {"it": 1.0}, Processes(), TrainOptions(**options)
+    )
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+TEXTS = [("the film was good", "pos"), ("the cat was dull and bad", "neg"), ("great", "pos")]
+
+
+@pytest.fixture
+def mood(text: TextInput, make_encoder: Callable[..., Encoder]) -> Callable[..., Model]:
+    """A function that makes a classifier with this dropout."""
+
+    def make(dropout: float, **options: Any) -> Model:
+        chosen = ClassifyOptions(head={"pooling": "mean", "dropout": dropout}, **options)
+        rows = [{"text": words, "label": label} for words, label in TEXTS]
+        if chosen.multi_label:
+            rows = [{**row, "label": [row["label"]]} for row in rows]
+        task = Classify("it", chosen, text, Classify.study("it", chosen, rows))
+        encoder = make_encoder("classic", dropout=dropout)
+        return Model(encoder, text, {"it": task}, {"it": task.build(encoder)})
+
+    return make
+
+
+def test_r_drop_pulls_two_passes_together(mood: Callable[..., Model]) -> None:
+    """Without dropout both passes agree, and there is nothing to pull."""
+    still, shaky = mood(0.0), mood(0.5)
+    a, b = (one_update(still, still.tasks["it"], r_drop=weight) for weight in (0, 3))
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], atol=1e-6, rtol=1e-5)
+    one, more = (one_update(shaky, shaky.tasks["it"], r_drop=weight) for weight in (1, 3))
+    assert any(not torch.allclose(one[name], more[name], atol=1e-5) for name in one)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_disagreement_is_a_divergence(mood: Callable[..., Model], several: bool) -> None:
+    task = mood(0.0, multi_label=several).tasks["it"]
+    torch.manual_seed(0)
+    a, b = torch.randn(2, 5, 2)
+    apart = task.divergence({"logits": a}, {"logits": b})
+    if several:
+        p, q = (torch.distributions.Bernoulli(logits=x) for x in (a, b))
+    else:
+        p, q = (torch.distributions.Categorical(logits=x) for x in (a, b))
+    both = (torch.distributions.kl_divergence(p, q) + torch.distributions.kl_divergence(q, p)) / 2
+    torch.testing.assert_close(apart, both.sum() / (2 if several else 1))
+    assert task.divergence({"logits": a}, {"logits": a}) == 0
+
+
+def test_the_adversarial_shift_raises_the_loss_most(mood: Callable[..., Model]) -> None:
+    """Of all shifts of its length; each text has its own, and padding none."""
+    model = mood(0.0)
+    task = model.tasks["it"]
+    examples = []
+    for i, (words, label) in enumerate(TEXTS):
+        row = {"text": words, "label": label}
+        examples += list(task.examples(row, Draw(row_rng(0, "it", 0, i))))
+    batch = collate(examples, 12)
+
+    def loss(shift: torch.Tensor) -> torch.Tensor:
+        outputs, prepared = model(task, batch, None, shift)
+        return task.loss(outputs, prepared)
+
+    shift = _no_shift(model, batch)
+    before = loss(shift)
+    before.backward()
+    worst = _steepest(shift, batch, 0.01)
+    for number in range(1, batch.sequences + 1):
+        own = worst[batch.owner == number]
+        assert own.norm().item() == pytest.approx(0.01, rel=1e-4)
+    assert not worst[batch.owner == 0].any()
+    rise = (loss(worst) - before).item()
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        other = torch.randn(worst.shape, generator=generator)
+        other *= worst.norm() / other.norm()
+        assert (loss(other) - before).item() < rise
+    plain, more = (one_update(model, task, adversarial=length) for length in (0, 1.0))
+    assert any(not torch.allclose(plain[name], more[name], atol=1e-5) for name in plain)
+
+
+def test_regularisers_that_cannot_be(two: dict[str, Any], tmp_path: Path, reviews: Path) -> None:
+    words = {"kind": "mlm", "train": str(reviews)}
+    with pytest.raises(UserError, match=r"r_drop compares.*mlm"):
+        unmask.train({**two, "tasks": {"words": words}}, tmp_path / "a", ["train.r_drop=1"])
+    two["encoder"]["frozen"] = True
+    with pytest.raises(UserError, match="frozen"):
+        unmask.train(two, tmp_path / "b", ["train.adversarial=1"])

@@ -30,7 +30,7 @@ from unmask.files import read_json
 from unmask.inputs.text import TextInput
 from unmask.loading import load
 from unmask.model import Model
-from unmask.recipe import Source
+from unmask.recipe import Source, TrainOptions
 from unmask.saving import save_as
 from unmask.tasks import KINDS, Draw, Task, row_rng, search
 from unmask.tasks.contrast import info_nce
@@ -156,7 +156,9 @@ def test_one_row_alone_has_nothing_to_learn_from_and_is_no_nan(
 ) -> None:
     task = embed(text)
     model = with_model(task, make_encoder)
-    found = accumulate(model, [Microbatch("it", examples_of(task, PAIRS[:1]))], {"it": 1.0}, ALONE)
+    found = accumulate(
+        model, [Microbatch("it", examples_of(task, PAIRS[:1]))], {"it": 1.0}, ALONE, OPTIONS
+    )
     assert found == {"it": 0.0}
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
 
@@ -164,6 +166,7 @@ def test_one_row_alone_has_nothing_to_learn_from_and_is_no_nan(
 # ---- one loss for a whole update ----
 
 ALONE = Processes()
+OPTIONS = TrainOptions()
 
 
 def gradients(
@@ -171,7 +174,7 @@ def gradients(
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
     model.zero_grad()
     torch.manual_seed(5)
-    loss = accumulate(model, microbatches, {"it": 1.0}, ALONE)
+    loss = accumulate(model, microbatches, {"it": 1.0}, ALONE, OPTIONS)
     return loss, {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
@@ -347,9 +350,9 @@ def test_texts_of_a_label_are_no_negatives_of_each_other(
     model = with_model(task, make_encoder)
     good = [row for row in LABELLED if row["label"] == "good"]
     own = examples_of(task, good)
-    assert accumulate(model, [Microbatch("it", own)], {"it": 1.0}, ALONE) == {"it": 0.0}
+    assert accumulate(model, [Microbatch("it", own)], {"it": 1.0}, ALONE, OPTIONS) == {"it": 0.0}
     own += examples_of(task, [row for row in LABELLED if row["label"] == "bad"][:1])
-    assert accumulate(model, [Microbatch("it", own)], {"it": 1.0}, ALONE)["it"] > 0
+    assert accumulate(model, [Microbatch("it", own)], {"it": 1.0}, ALONE, OPTIONS)["it"] > 0
 
 
 def test_blank_texts_are_left_out_of_learning_and_can_be_asked_about(

@@ -167,11 +167,22 @@ class Model(nn.Module):
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
-    def forward(self, task: Task[Any, Any], batch: Batch) -> tuple[dict[str, Tensor], Batch]:
-        """A task's outputs for a batch, and the batch as the task prepared it."""
+    def forward(
+        self,
+        task: Task[Any, Any],
+        batch: Batch,
+        hidden: Hidden | None = None,
+        shift: Tensor | None = None,
+    ) -> tuple[dict[str, Tensor], Batch]:
+        """A task's outputs for a batch, and the batch as the task prepared it.
+
+        Hidden states that are known need not be computed. `shift` (B, T, D) is added to the
+        embeddings.
+        """
         head = self.head(task.name)
         batch = task.prepare(batch, head)
-        hidden: Hidden = self.encoder(batch, narrow=True, adapter=task.options.adapter)
+        if hidden is None:
+            hidden = self.encoder(batch, shift, narrow=True, adapter=task.options.adapter)
         return task.outputs(head, hidden, batch), batch
 
     def answers(

@@ -89,9 +89,19 @@ class Encoder(nn.Module):
             return Hidden(x, None)
         return Hidden(batch.gather(x), x, tuple(states) if layers else (), tuple(weights))
 
-    def forward(self, batch: Batch, narrow: bool = False, adapter: str | None = None) -> Hidden:
-        """Embed and encode."""
-        return self.encode(self.embed(batch), batch, narrow=narrow, adapter=adapter)
+    def forward(
+        self,
+        batch: Batch,
+        shift: Tensor | None = None,
+        *,
+        narrow: bool = False,
+        adapter: str | None = None,
+    ) -> Hidden:
+        """Embed and encode; `shift` (B, T, D) is added in between."""
+        x = self.embed(batch)
+        if shift is not None:
+            x = x + shift
+        return self.encode(x, batch, narrow=narrow, adapter=adapter)
 
     def merge(self, adapter: str) -> None:
         """Make an adapter's changes the encoder's own."""

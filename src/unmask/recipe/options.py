@@ -215,6 +215,12 @@ class TrainOptions(Strict):
     )
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    r_drop: float = Field(
+        0, ge=0, description="weight of what two passes with other dropout disagree by"
+    )
+    adversarial: float = Field(
+        0, ge=0, description="length of a shift of the embeddings that raises the loss most"
+    )
     precision: Literal["bf16", "fp32"] = "bf16"
     evaluate_every: int | None = Field(
         None, gt=0, description="updates between evaluations (five times a run unless said)"
@@ -286,6 +292,10 @@ class Run(Strict):
             raise ValueError("tasks: there is none; a run needs at least one")
         for name in self.tasks:
             check_name("tasks", name)
+        if self.encoder.frozen and self.train.adversarial:
+            raise ValueError(
+                "train.adversarial shifts what a trunk learns from: this one is frozen"
+            )
         return self
 
     def dump(self) -> dict[str, Any]:

@@ -129,6 +129,13 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         """The loss summed over targets; only the loop divides, by those of the whole update."""
 
+    def divergence(self, outputs: Outputs, others: Outputs) -> Tensor:
+        """How far two passes over a batch disagree, in nats, summed over targets (R-Drop).
+
+        Only kinds whose outputs are distributions have it.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def answers(
         self, outputs: Outputs, batch: Batch, examples: Sequence[Example]
@@ -207,3 +214,9 @@ def row_rng(seed: int, task: str, epoch: int, row: int) -> np.random.Generator:
     It depends on nothing else, so that order, workers and resuming cannot change it.
     """
     return np.random.default_rng((seed, zlib.crc32(task.encode()), epoch, row + 1))
+
+
+def disagreement(a: Tensor, b: Tensor) -> Tensor:
+    """The mean of both Kullback-Leibler divergences between softmaxes (…, C), summed over rows."""
+    p, q = a.log_softmax(-1), b.log_softmax(-1)
+    return ((p.exp() - q.exp()) * (p - q)).sum() / 2

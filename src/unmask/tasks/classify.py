@@ -17,7 +17,7 @@ from torch import Tensor
 
 from unmask.batch import Batch, Example
 from unmask.errors import UserError
-from unmask.tasks.base import Answer, Draw, Outputs, Row
+from unmask.tasks.base import Answer, Draw, Outputs, Row, disagreement
 from unmask.tasks.calibration import calibrated, fit_temperature, fit_vector
 from unmask.tasks.pooled import PooledOptions, PooledTask
 
@@ -162,6 +162,14 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
         if "weights" in self.facts:
             loss = loss * loss.new_tensor(self.facts["weights"])[label]
         return loss.sum()
+
+    def divergence(self, outputs: Outputs, others: Outputs) -> Tensor:
+        """Over all labels; where there may be several, the mean over them, as in the loss."""
+        a, b = outputs["logits"].float(), others["logits"].float()
+        if self.options.multi_label:
+            pair = (torch.stack((torch.zeros_like(x), x), -1) for x in (a, b))  # (S, C, 2)
+            return disagreement(*pair) / self.width
+        return disagreement(a, b)
 
     def answers(
         self, outputs: Outputs, batch: Batch, examples: Sequence[Example]

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from unmask.batch import Batch
+from unmask.encoder import Hidden
 from unmask.model import Model
+from unmask.recipe import TrainOptions
 from unmask.tasks import Contrast, Task
 from unmask.training import parallel
 from unmask.training.processes import Processes
@@ -22,6 +24,7 @@ class Part:
 
     batch: Batch
     counted: bool  # False: a stand-in, computed so that all processes take the same steps
+    hidden: Hidden | None = None  # where it is known already
 
     def rows(self, table: Tensor) -> Tensor:
         """Of a tensor with a row for each of its sequences or examples, the rows that count."""
@@ -29,17 +32,56 @@ class Part:
 
 
 def one_by_one(
-    model: Model, task: Task[Any, Any], parts: Sequence[Part], targets: float, weight: float
+    model: Model,
+    task: Task[Any, Any],
+    parts: Sequence[Part],
+    targets: float,
+    weight: float,
+    options: TrainOptions,
 ) -> Tensor:
-    """A task's loss, the sum over its parts, whose gradient times `weight` is added to `.grad`."""
+    """A task's loss, the sum over its parts, whose gradient times `weight` is added to `.grad`.
+
+    Regularisers that the options ask for are in the gradient, and not in the loss.
+    """
     total = torch.zeros((), device=model.device)
     for part in parts:
+        share = float(part.counted) / targets
+        shift = _no_shift(model, part.batch) if options.adversarial else None
         with model.autocast():
-            outputs, batch = model(task, part.batch)
-            loss = float(part.counted) * task.loss(outputs, batch) / targets
-        torch.autograd.backward(loss * weight)
+            outputs, batch = model(task, part.batch, part.hidden, shift)
+            own = loss = task.loss(outputs, batch) * share
+            if options.r_drop:  # (Liang et al., arXiv:2106.14448)
+                others, again = model(task, part.batch, part.hidden)
+                own = (loss + task.loss(others, again) * share) / 2
+                own = own + options.r_drop * task.divergence(outputs, others) * share
+        torch.autograd.backward(own * weight)
+        if shift is not None:
+            worst = _steepest(shift, part.batch, options.adversarial)
+            with model.autocast():
+                outputs, batch = model(task, part.batch, part.hidden, worst)
+                own = task.loss(outputs, batch) * share
+            torch.autograd.backward(own * weight)
         total += loss.detach()
     return total
+
+
+def _no_shift(model: Model, batch: Batch) -> Tensor:
+    """Zeros (B, T, D) to add to the embeddings: their gradient is that of the embeddings."""
+    size = (*batch.shape, model.encoder.config.hidden_size)
+    return torch.zeros(size, device=model.device, requires_grad=True)
+
+
+def _steepest(shift: Tensor, batch: Batch, length: float) -> Tensor:
+    """The shift of this length, for each sequence, that raises the loss most: (B, T, D).
+
+    Adversarial training on embeddings (Miyato et al., arXiv:1605.07725).
+    """
+    assert shift.grad is not None
+    owner = batch.owner.flatten()  # (B * T,)
+    squares = shift.grad.square().sum(-1).flatten()
+    total = squares.new_zeros(batch.sequences + 1).index_add_(0, owner, squares)
+    norm = total.sqrt().clamp(min=1e-12)[owner].view(*batch.shape, 1)
+    return length * shift.grad / norm * (batch.owner > 0).unsqueeze(-1)
 
 
 def all_together(

@@ -22,6 +22,7 @@ from unmask.recipe import Run
 from unmask.tasks import Row, Task
 from unmask.training import checkpoint, parallel
 from unmask.training.checkpoint import Checkpoint
+from unmask.training.features import ROOM, Features
 from unmask.training.guard import Guard
 from unmask.training.journal import Journal
 from unmask.training.meter import Meter
@@ -52,6 +53,9 @@ class Loop:
         self.rows = {name: fingerprint(own, valid.get(name)) for name, own in rows.items()}
         self.valid, self.folder, self.processes = valid, folder, processes
         parallel.spread(model, self.options.parallel, processes)
+        # What is sharded is gathered by a pass through the whole model, and by no other.
+        room = 0 if self.options.parallel == "shard" else ROOM
+        self.features = Features(room) if run.encoder.frozen else None
         self.stream = MixedStream.of(model.tasks, rows, run)
         self.optimiser = make_optimiser(model, self.options)
         self.meter = Meter(self.options, sum(len(r) for r in rows.values()))
@@ -142,7 +146,7 @@ class Loop:
         )
         meter.count(chunks)
         self.optimiser.set_rate(rate_at((share + meter.share) / 2, options))
-        found = gradient(self.model, chunks, options, meter.steps, self.processes)
+        found = gradient(self.model, chunks, options, meter.steps, self.processes, self.features)
         if self.guard.judge(meter.steps, found.losses, found.norm):
             apply(self.optimiser, found, options)
         self.optimiser.zero_grad()

@@ -76,6 +76,11 @@ def _ready(model: Model, run: Run, splits: dict[str, Splits], device: torch.devi
                 f"task {name}: there is no adapter {adapter!r}; name it in `encoder.adapters`"
                 + (f", where there are {', '.join(known)}" if known else "")
             )
+        if run.train.r_drop and type(model.tasks[name]).divergence is Task.divergence:
+            raise UserError(
+                f"task {name}: train.r_drop compares distributions, and the kind "
+                f"{model.tasks[name].kind} gives none; leave it out"
+            )
     _check_held_out({name: model.tasks[name] for name in run.tasks}, splits)
     if run.encoder.frozen:
         _freeze(model, run)

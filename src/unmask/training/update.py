@@ -15,6 +15,7 @@ from unmask.recipe import TrainOptions
 from unmask.tasks import Contrast
 from unmask.training import parallel
 from unmask.training.backward import Part, all_together, one_by_one
+from unmask.training.features import Features
 from unmask.training.optimiser import Optimiser, gradient_norm
 from unmask.training.processes import Processes
 from unmask.training.share import Microbatch, share_out
@@ -35,18 +36,19 @@ def gradient(
     options: TrainOptions,
     step: int,
     processes: Processes,
+    features: Features | None = None,
 ) -> Gradient:
     """The gradient of an update's loss, the same on all processes.
 
     All that is random in it follows from the seed, the step and the process, so there is no
-    random state to keep.
+    random state to keep. `features` are those of a trunk that is frozen.
     """
     torch.manual_seed(_seed(options.seed, step, processes.rank))
     microbatches = share_out(chunks, options.microbatch_tokens, processes)
     tokens = {chunk.task: chunk.tokens for chunk in chunks}
     share = {task: count / sum(tokens.values()) for task, count in tokens.items()}
     scale = parallel.gradient_scale(options.parallel, processes)
-    losses = accumulate(model, microbatches, share, processes, scale)
+    losses = accumulate(model, microbatches, share, processes, options, scale, features)
     parallel.sum_gradients(model, processes)
     return Gradient(losses, float(gradient_norm(model)))
 
@@ -61,7 +63,9 @@ def accumulate(
     microbatches: Sequence[Microbatch],
     share: dict[str, float],
     processes: Processes,
+    options: TrainOptions,
     scale: float = 1.0,
+    features: Features | None = None,
 ) -> dict[str, float]:
     """Add this process's part of the gradient to the weights' `.grad`; the mean loss of each task.
 
@@ -74,17 +78,21 @@ def accumulate(
     own: Counter[str] = Counter(dict.fromkeys(share, 0))
     for micro in microbatches:
         batch = collate(micro.examples, ROW_TOKENS).to(model.device)
-        parts[micro.task].append(Part(batch, micro.counted))
+        task = model.tasks[micro.task]
+        hidden = None if features is None else features.hidden(model, task, micro.examples)
+        parts[micro.task].append(Part(batch, micro.counted, hidden))
         own[micro.task] += micro.counted and model.tasks[micro.task].targets(batch)
     targets = processes.total(own)
     losses = {}
     for name, some in parts.items():
         task = model.tasks[name]
         weight = task.options.weight * share[name] * scale
+        if features is not None:  # the trunk is frozen, and without dropout
+            model.encoder.train(task.options.adapter is not None)
         if isinstance(task, Contrast):
             losses[name] = all_together(model, task, some, targets[name], weight, processes)
         else:
-            losses[name] = one_by_one(model, task, some, targets[name], weight)
+            losses[name] = one_by_one(model, task, some, targets[name], weight, options)
     return processes.total({name: float(loss) for name, loss in losses.items()})
 
 
