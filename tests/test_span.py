@@ -190,12 +190,33 @@ def test_a_long_context_is_learnt_from_in_part_and_read_whole(make: Callable[...
     assert all(c in " " for c, there in zip(row["context"], covered, strict=True) if not there)
 
 
-@given(st.lists(st.booleans(), min_size=5, max_size=30).filter(any), st.integers(1, 5))
-def test_draws_of_windows_hold_a_gold_answer(holds: list[bool], most: int) -> None:
-    drawn = draw_windows(np.array(holds), most, np.random.default_rng(0))
-    assert len(set(drawn.tolist())) == len(drawn) == most
-    assert sorted(drawn.tolist()) == drawn.tolist()
-    assert sum(holds[i] for i in drawn) >= min(sum(holds), (most + 1) // 2)
+@given(
+    st.lists(st.sampled_from([0, 1, 2, 3]), min_size=6, max_size=30).filter(
+        lambda sides: any(s & 1 for s in sides) and any(s & 2 for s in sides)
+    ),
+    st.integers(2, 6),
+)
+def test_draws_of_windows_hold_a_gold_answer(sides: list[int], most: int) -> None:
+    marks = [np.array([[False, False], [bool(s & 1), bool(s & 2)]]) for s in sides]
+    drawn = draw_windows(marks, most, np.random.default_rng(0)).tolist()
+    assert len(set(drawn)) == len(drawn) == most
+    assert sorted(drawn) == drawn
+    assert np.any([marks[i].any(0) for i in drawn], axis=0).all()
+    assert sum(sides[i] == 3 for i in drawn) >= min(sides.count(3), (most + 1) // 2)
+
+
+def test_an_answer_longer_than_the_overlap_is_learnt_from(make: Callable[..., Model]) -> None:
+    model = make(windows=2)
+    task = task_of(model)
+    answer = {"text": CONTEXT[:150].strip(), "start": 0}
+    examples = [
+        example
+        for epoch in range(6)
+        for example in task.examples({**ROW, "answers": [answer]}, seen(epoch))
+    ]
+    assert len(examples) == 6
+    outputs, batch = model(task, collate(examples))
+    assert torch.isfinite(task.loss(outputs, batch))
 
 
 def test_a_context_of_fifty_thousand_tokens(make: Callable[..., Model]) -> None:
