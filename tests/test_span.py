@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import unmask
+from unmask import bundle
 from unmask.batch import collate
 from unmask.encoder import Encoder
 from unmask.errors import UserError
@@ -454,6 +455,26 @@ def test_training_learns_and_the_bundle_gives_it_back(questions: Path, tmp_path:
     found = unmask.evaluate(trained.bundle)
     assert {s["metric"]: s["value"] for s in found["scores"] if s["split"] == "test"} == scores
     assert all(set(item) >= {"truth", "answer"} for item in found["worst"])
+
+
+def test_a_recipe_may_say_that_there_may_be_no_answer(
+    make: Callable[..., Model], tmp_path: Path
+) -> None:
+    """As for a folder of transformers', which does not say it."""
+    bundle.save(make(), tmp_path / "bundle")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("\n".join(map(json.dumps, (SILENT, ROW))), encoding="utf-8")
+    qa = {"kind": "span", "test": str(rows), "valid": None}
+    for options in ({"no_answer": True}, {}):
+        recipe = {"encoder": {"shape": "tiny"}, "tasks": {"qa": {**qa, **options}}}
+        (tmp_path / "r.yaml").write_text(json.dumps(recipe), encoding="utf-8")
+        if options:
+            found = unmask.evaluate(tmp_path / "bundle", tmp_path / "r.yaml")
+            assert "accuracy_unanswerable" in {s["metric"] for s in found["scores"]}
+            assert {item["truth"] for item in found["worst"]} == {"dog", "(no answer)"}
+        else:
+            with pytest.raises(UserError, match="test row 1: task qa: a row has no answer"):
+                unmask.evaluate(tmp_path / "bundle", tmp_path / "r.yaml")
 
 
 def test_questions_on_one_context_stay_together(tmp_path: Path) -> None:
