@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import unmask
+from unmask import bundle
 from unmask.batch import collate
 from unmask.encoder import Encoder
 from unmask.errors import UserError
@@ -190,12 +191,33 @@ def test_a_long_context_is_learnt_from_in_part_and_read_whole(make: Callable[...
     assert all(c in " " for c, there in zip(row["context"], covered, strict=True) if not there)
 
 
-@given(st.lists(st.booleans(), min_size=5, max_size=30).filter(any), st.integers(1, 5))
-def test_draws_of_windows_hold_a_gold_answer(holds: list[bool], most: int) -> None:
-    drawn = draw_windows(np.array(holds), most, np.random.default_rng(0))
-    assert len(set(drawn.tolist())) == len(drawn) == most
-    assert sorted(drawn.tolist()) == drawn.tolist()
-    assert sum(holds[i] for i in drawn) >= min(sum(holds), (most + 1) // 2)
+@given(
+    st.lists(st.sampled_from([0, 1, 2, 3]), min_size=6, max_size=30).filter(
+        lambda sides: any(s & 1 for s in sides) and any(s & 2 for s in sides)
+    ),
+    st.integers(2, 6),
+)
+def test_draws_of_windows_hold_a_gold_answer(sides: list[int], most: int) -> None:
+    marks = [np.array([[False, False], [bool(s & 1), bool(s & 2)]]) for s in sides]
+    drawn = draw_windows(marks, most, np.random.default_rng(0)).tolist()
+    assert len(set(drawn)) == len(drawn) == most
+    assert sorted(drawn) == drawn
+    assert np.any([marks[i].any(0) for i in drawn], axis=0).all()
+    assert sum(sides[i] == 3 for i in drawn) >= min(sides.count(3), (most + 1) // 2)
+
+
+def test_an_answer_longer_than_the_overlap_is_learnt_from(make: Callable[..., Model]) -> None:
+    model = make(windows=2)
+    task = task_of(model)
+    answer = {"text": CONTEXT[:150].strip(), "start": 0}
+    examples = [
+        example
+        for epoch in range(6)
+        for example in task.examples({**ROW, "answers": [answer]}, seen(epoch))
+    ]
+    assert len(examples) == 6
+    outputs, batch = model(task, collate(examples))
+    assert torch.isfinite(task.loss(outputs, batch))
 
 
 def test_a_context_of_fifty_thousand_tokens(make: Callable[..., Model]) -> None:
@@ -433,6 +455,26 @@ def test_training_learns_and_the_bundle_gives_it_back(questions: Path, tmp_path:
     found = unmask.evaluate(trained.bundle)
     assert {s["metric"]: s["value"] for s in found["scores"] if s["split"] == "test"} == scores
     assert all(set(item) >= {"truth", "answer"} for item in found["worst"])
+
+
+def test_a_recipe_may_say_that_there_may_be_no_answer(
+    make: Callable[..., Model], tmp_path: Path
+) -> None:
+    """As for a folder of transformers', which does not say it."""
+    bundle.save(make(), tmp_path / "bundle")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("\n".join(map(json.dumps, (SILENT, ROW))), encoding="utf-8")
+    qa = {"kind": "span", "test": str(rows), "valid": None}
+    for options in ({"no_answer": True}, {}):
+        recipe = {"encoder": {"shape": "tiny"}, "tasks": {"qa": {**qa, **options}}}
+        (tmp_path / "r.yaml").write_text(json.dumps(recipe), encoding="utf-8")
+        if options:
+            found = unmask.evaluate(tmp_path / "bundle", tmp_path / "r.yaml")
+            assert "accuracy_unanswerable" in {s["metric"] for s in found["scores"]}
+            assert {item["truth"] for item in found["worst"]} == {"dog", "(no answer)"}
+        else:
+            with pytest.raises(UserError, match="test row 1: task qa: a row has no answer"):
+                unmask.evaluate(tmp_path / "bundle", tmp_path / "r.yaml")
 
 
 def test_questions_on_one_context_stay_together(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ class SpanOptions(TaskOptions):
     )
     max_answer: int = Field(30, gt=0, description="longest answer in tokens")
     windows: int = Field(
-        16, gt=0, description="most windows of one context to learn from, drawn anew each epoch"
+        16, gt=1, description="most windows of one context to learn from, drawn anew each epoch"
     )
     head: HeadConfig | None = Field(
         None, description="how logits are made (as the encoder's family makes them unless said)"
@@ -121,11 +121,10 @@ class Span(Task[SpanOptions, SpanAnswer]):
         chosen = np.arange(len(windows))
         if draw.truth:
             gold = self._mark(_gold(self.name, options, row), context, offsets)
-            holds = np.array([own.any() for own in gold])
-            if draw.learn and not holds.any():
+            if draw.learn and not any(own.any() for own in gold):
                 return
             if draw.learn and len(windows) > options.windows:
-                chosen = draw_windows(holds, options.windows, draw.rng)
+                chosen = draw_windows(gold, options.windows, draw.rng)
             truth["gold"] = np.concatenate([gold[i] for i in chosen])  # (n, 2) bool: begin, end
         yield Example(
             tuple(windows[i].sequence() for i in chosen),

@@ -34,15 +34,21 @@ def mark(marks: Sequence[np.ndarray], offsets: Sequence[np.ndarray], start: int,
         marks[w][touched[w][1], 1] = True
 
 
-def draw_windows(holds: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
-    """Which windows to learn from, in their order: half of `most` hold a gold answer if so many do.
+def draw_windows(marks: Sequence[np.ndarray], most: int, rng: np.random.Generator) -> np.ndarray:
+    """Which windows to learn from, in their order, by their marks (n, 2).
 
-    `holds` (windows,) says which do; at least one of them is drawn.
+    Half of them hold a gold answer if so many do. Where none holds one whole, one has a gold
+    beginning and one a gold end.
     """
-    shuffled = rng.permutation(len(holds))
-    with_gold, without = shuffled[holds[shuffled]], shuffled[~holds[shuffled]]
-    kept = with_gold[: max(most - len(without), (most + 1) // 2)]
-    return np.sort(np.concatenate((kept, without[: most - len(kept)])))
+    sides = np.array([own.any(0) for own in marks])  # (windows, 2)
+    shuffled = rng.permutation(len(sides))
+    gold = shuffled[sides[shuffled].all(1)]
+    half = (most + 1) // 2
+    if not len(gold):
+        gold, half = np.array([shuffled[sides[shuffled, side]][0] for side in (0, 1)]), 2
+    others = shuffled[~np.isin(shuffled, gold)]
+    kept = gold[: max(most - len(others), half)]
+    return np.sort(np.concatenate((kept, others[: most - len(kept)])))
 
 
 def grouped_logsumexp(x: Tensor, group: Tensor, groups: int) -> Tensor:
