@@ -52,7 +52,7 @@ class EmbedOptions(TaskOptions):
     def _usual_label(cls, values: Any) -> Any:
         if isinstance(values, dict) and "label" not in values:
             columns = values.get("input", "text")
-            if isinstance(columns, str) or len(columns) == 1:
+            if not (isinstance(columns, list | tuple) and len(columns) > 1):
                 return {**values, "label": "label"}
         return values
 
