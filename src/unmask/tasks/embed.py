@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +22,9 @@ from unmask.errors import UserError
 from unmask.recipe import TaskOptions
 from unmask.tasks.base import Answer, Draw, Outputs, Row
 from unmask.tasks.contrast import Contrast, info_nce
+from unmask.tasks.fellows import Fellows
 from unmask.tasks.negatives import check_negatives, negatives_of
-from unmask.tasks.search import nearest, ranks
+from unmask.tasks.search import nearest, numbered, ranks
 
 
 class EmbedOptions(TaskOptions):
@@ -52,7 +52,7 @@ class EmbedOptions(TaskOptions):
     def _usual_label(cls, values: Any) -> Any:
         if isinstance(values, dict) and "label" not in values:
             columns = values.get("input", "text")
-            if isinstance(columns, str) or len(columns) == 1:
+            if not (isinstance(columns, list | tuple) and len(columns) > 1):
                 return {**values, "label": "label"}
         return values
 
@@ -106,8 +106,10 @@ class VectorAnswer(Answer):
 class Embed(Contrast[EmbedOptions, VectorAnswer]):
     """Contrastive learning: what belongs together is told from all else in the update.
 
-    Pairs as in dense retrieval (arXiv:2004.04906), labels as in SupCon (arXiv:2004.11362). There
-    are no weights beside the encoder's, and `Model.encode` gives the vectors that were trained.
+    Pairs as in dense retrieval (arXiv:2004.04906), labels as in SupCon (arXiv:2004.11362). A text
+    that is alone with its label is its own positive, since under dropout it is not the same twice
+    (SimCSE, arXiv:2104.08821). There are no weights beside the encoder's, and `Model.encode` gives
+    the vectors that were trained.
     """
 
     kind = "embed"
@@ -141,7 +143,7 @@ class Embed(Contrast[EmbedOptions, VectorAnswer]):
         """Refuse rows of which no two have the same label: there would be nothing to find."""
         if not self.options.label:
             return
-        counts = Counter(_label(self.name, self.options.label, row) for row in rows)
+        counts = Counter(self._label(row) for row in rows)
         if max(counts.values(), default=0) < 2:
             raise UserError(
                 f"task {self.name}: no two rows of its {split} split have the same label in column "
@@ -155,8 +157,8 @@ class Embed(Contrast[EmbedOptions, VectorAnswer]):
             if not all(text.strip() for text in texts):
                 return []
             if self.options.label:
-                label = _label(self.name, self.options.label, row)
-                texts.append(self._fellow(texts[0], label, draw))
+                label = self._label(row)
+                texts.append(self._fellows(draw.others).draw(texts[0], label, draw.rng))
                 same = [label, label]
             else:
                 texts += negatives_of(self.name, self.options.negatives, row)
@@ -167,34 +169,16 @@ class Embed(Contrast[EmbedOptions, VectorAnswer]):
         wanted = tuple(self.pooling.wanted(sequence.length) for sequence in sequences)
         return [Example(tuple(sequences), wanted, truth)]
 
-    def _fellow(self, text: str, label: str, draw: Draw) -> str:
-        """Another text of the label, any with the same chance; the text itself if it is alone.
-
-        Under dropout a text is not the same twice, so that it can be its own positive (SimCSE,
-        arXiv:2104.08821).
-        """
-        texts = self._texts_by_label(draw.others).get(label, [])
-        place = bisect_left(texts, text)
-        known = place < len(texts) and texts[place] == text
-        if len(texts) == known:
-            return text
-        drawn = int(draw.rng.integers(len(texts) - known))
-        return texts[drawn + (known and drawn >= place)]
-
-    def _texts_by_label(self, rows: Sequence[Row]) -> Mapping[str, list[str]]:
-        """The different texts of each label, sorted; kept until other rows come."""
+    def _fellows(self, rows: Sequence[Row]) -> Fellows:
+        """The texts of these rows by label; kept until others come."""
         if self._known[0] is not rows:
-            column, found = self.options.label or "", dict[str, set[str]]()
-            for row in rows:
-                text = self.text_of(row, self.options.inputs[0])
-                if text.strip():
-                    found.setdefault(_label(self.name, column, row), set()).add(text)
-            self._known = rows, {label: sorted(texts) for label, texts in found.items()}
+            pairs = ((self._label(row), self.texts(row)[0]) for row in rows)
+            self._known = rows, Fellows((label, text) for label, text in pairs if text.strip())
         return self._known[1]
 
     @cached_property
-    def _known(self) -> tuple[Sequence[Row], dict[str, list[str]]]:
-        return (), {}
+    def _known(self) -> tuple[Sequence[Row], Fellows]:
+        return (), Fellows(())
 
     def build(self, encoder: Encoder) -> nn.Module:
         """No weights of its own; refuses widths that the encoder does not have."""
@@ -245,19 +229,13 @@ class Embed(Contrast[EmbedOptions, VectorAnswer]):
         queries = torch.from_numpy(np.stack([answer.vectors[0] for answer in answers]))
         if self.options.label:
             return self._score_labels(queries, rows)
-        texts = [self.texts(row) for row in rows]
-        numbers: dict[str, int] = {}  # of the different documents
-        documents: list[np.ndarray] = []
-        right: dict[str, set[int]] = {}  # the documents of each query
-        for answer, (query, document) in zip(answers, texts, strict=True):
-            if document not in numbers:
-                numbers[document] = len(documents)
-                documents.append(answer.vectors[1])
-            right.setdefault(query, set()).add(numbers[document])
-        own = [numbers[document] for _, document in texts]
+        texts = [(query, document) for query, document in map(self.texts, rows)]
+        documents, right = numbered(texts)
+        vectors = {d: answer.vectors[1] for (_, d), answer in zip(texts, answers, strict=True)}
+        own = [documents[document] for _, document in texts]
         rank = ranks(
             queries,
-            torch.from_numpy(np.stack(documents)),
+            torch.from_numpy(np.stack([*vectors.values()])),
             torch.tensor(own),
             [[*right[query] - {place}] for (query, _), place in zip(texts, own, strict=True)],
         ).double()
@@ -269,7 +247,7 @@ class Embed(Contrast[EmbedOptions, VectorAnswer]):
 
     def _score_labels(self, vectors: Tensor, rows: Sequence[Row]) -> dict[str, float]:
         """Of the texts that have a fellow: how often the nearest other text is one."""
-        labels = [_label(self.name, self.options.label or "", row) for row in rows]
+        labels = [self._label(row) for row in rows]
         texts = [self.texts(row)[0] for row in rows]
         places: dict[str, list[int]] = {}
         for i, text in enumerate(texts):
@@ -290,7 +268,7 @@ class Embed(Contrast[EmbedOptions, VectorAnswer]):
     def truth(self, row: Row) -> str:
         """The document, or the label."""
         if self.options.label:
-            return _label(self.name, self.options.label, row)
+            return self._label(row)
         return self.texts(row)[1]
 
     def explain_target(self, outputs: Outputs, answer: VectorAnswer) -> Tensor:
@@ -299,6 +277,9 @@ class Embed(Contrast[EmbedOptions, VectorAnswer]):
         if len(answer.vectors) == 2:
             return F.cosine_similarity(vectors[0], vectors[1], dim=0)
         return vectors[0] @ torch.from_numpy(answer.vectors[0]).to(vectors.device)
+
+    def _label(self, row: Row) -> str:
+        return _label(self.name, self.options.label or "", row)
 
 
 def _number(text: str) -> int:

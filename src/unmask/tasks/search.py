@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 _BLOCK = 1 << 24  # scores at a time: 64 MB
+
+
+def numbered(pairs: Iterable[tuple[str, str]]) -> tuple[dict[str, int], dict[str, set[int]]]:
+    """Of queries with their documents: numbers for the different documents, and each query's."""
+    documents: dict[str, int] = {}
+    right: dict[str, set[int]] = {}
+    for query, document in pairs:
+        number = documents.setdefault(document, len(documents))
+        right.setdefault(query, set()).add(number)
+    return documents, right
 
 
 def ranks(

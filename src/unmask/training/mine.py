@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from unmask.model import Model
-from unmask.tasks.search import nearest
+from unmask.tasks.search import nearest, numbered
 
 NEGATIVES = "negatives"  # the column that they are written to
 
@@ -22,12 +22,8 @@ def mine(
     What belongs to the same query is left out, and so are the `skip` nearest of the rest, among
     which are often answers that nobody has marked (arXiv:2010.08191). Up to `count` are given.
     """
-    numbers: dict[str, int] = {}  # of the different documents
-    right: dict[str, set[int]] = {}  # of the different queries, what belongs to them
-    for query, document in pairs:
-        number = numbers.setdefault(document, len(numbers))
-        right.setdefault(query, set()).add(number)
-    documents, queries = list(numbers), list(right)
+    numbers, right = numbered(pairs)
+    queries, documents = list(right), list(numbers)
     found = nearest(
         model.encode(queries, progress),
         model.encode(documents, progress),
