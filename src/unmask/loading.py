@@ -11,6 +11,7 @@ from unmask.model import Model
 from unmask.tasks import KINDS, Task
 from unmask.tasks.classify import ClassifyOptions
 from unmask.tasks.mlm import MlmOptions
+from unmask.tasks.tag import TagOptions
 
 log = logging.getLogger("unmask")
 
@@ -19,7 +20,8 @@ def load(source: str | Path) -> Model:
     """A bundle, a Hugging Face or sentence-transformers folder, package://… or a hub id.
 
     What a checkpoint brings becomes a task: its masked-language head is the task `mlm`, its
-    classification head the task `classify`. Weights compute in fp32 unless `precision` is set.
+    classification head the task `classify`, its token classification head the task `tag`. Weights
+    compute in fp32 unless `precision` is set.
     """
     path = resolve(str(source))
     return bundle.load(path) if bundle.is_bundle(path) else from_checkpoint(read_checkpoint(path))
@@ -37,6 +39,11 @@ def from_checkpoint(checkpoint: Checkpoint) -> Model:
         )
         facts = {"labels": list(checkpoint.labels)}
         tasks["classify"] = KINDS["classify"]("classify", options, checkpoint.text, facts)
+    if "tag" in checkpoint.heads:
+        head = checkpoint.head_configs["tag"]
+        # How its tags are meant is not written there, so no order of them is ruled out.
+        meant = {"tags": list(checkpoint.labels), "strict": False}
+        tasks["tag"] = KINDS["tag"]("tag", TagOptions(head=head), checkpoint.text, meant)
     for name in checkpoint.heads.keys() - tasks.keys():
         log.warning("the checkpoint's %r head is left out: no kind of task here uses it", name)
     heads = {name: checkpoint.heads[name] for name in tasks}

@@ -9,6 +9,7 @@ from unmask.errors import UserError
 from unmask.interop import Checkpoint, write_checkpoint, write_sentence_transformers
 from unmask.model import Model
 from unmask.tasks.classify import Classify
+from unmask.tasks.tag import Tag
 
 
 def save_as(model: Model, path: str | Path, format: str, task: str | None = None) -> None:
@@ -37,8 +38,9 @@ def to_checkpoint(model: Model, name: str | None) -> Checkpoint:
     if name is not None:
         task = model.task(name)
         found.heads = {task.kind: model.head(name)}
-        if isinstance(task, Classify):
+        if isinstance(task, Classify | Tag):
             found.labels = tuple(task.labels)
-            found.multi_label = task.options.multi_label
             found.head_configs = {task.kind: task.head}
+        if isinstance(task, Classify):
+            found.multi_label = task.options.multi_label
     return found

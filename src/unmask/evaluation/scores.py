@@ -117,7 +117,7 @@ def worst(task: Task[Any, Any], judged: Sequence[Judged], count: int) -> list[di
     found: list[dict[str, Any]] = [
         {
             "task": task.name,
-            "input": " | ".join(str(one.row.get(column)) for column in task.options.inputs),
+            "input": task.shown(one.row),
             "truth": task.truth(one.row),
             "answer": answer.short,
             "surprise": task.surprise(answer, one.row),

@@ -175,6 +175,16 @@ class TextInput:
         _refuse_nothing(rest, text)
         yield rest
 
+    def whole(self, text: str) -> Encoded:
+        """All tokens of a text, however many: no sequence for the encoder, but to pick from."""
+        result: Encoded | None = None
+        for start, end in pieces(text):
+            piece = _encoded(self._encoding(text[start:end]), start)
+            result = piece if result is None else result.joined(piece)
+        assert result is not None  # every text has a piece
+        _refuse_nothing(result, text)
+        return result
+
     def count(self, text: str) -> int:
         """How many tokens a text has, without special ones."""
         return sum(

@@ -8,9 +8,10 @@ from unmask.tasks.classify import Classify
 from unmask.tasks.detect import Detect
 from unmask.tasks.mlm import Mlm
 from unmask.tasks.order import Order
+from unmask.tasks.tag import Tag
 
 KINDS: dict[str, type[Task[Any, Any]]] = {
-    kind.kind: kind for kind in (Classify, Mlm, Detect, Order)
+    kind.kind: kind for kind in (Classify, Mlm, Detect, Order, Tag)
 }
 OPTIONS: dict[str, type[TaskOptions]] = {name: kind.Options for name, kind in KINDS.items()}
 

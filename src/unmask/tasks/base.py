@@ -143,6 +143,10 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
     def explain_target(self, outputs: Outputs, answer: AnyAnswer) -> Tensor:
         """The scalar that an explanation of this answer differentiates."""
 
+    def shown(self, row: Row) -> str:
+        """The row's input, for people."""
+        return " | ".join(str(row.get(column)) for column in self.options.inputs)
+
     def limit(self, draw: Draw) -> int | None:
         """The most tokens of a sequence: the task's own limit, or the run's of now if shorter."""
         return min(filter(None, (self.options.max_length, draw.longest)), default=None)

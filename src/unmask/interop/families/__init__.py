@@ -28,4 +28,4 @@ def usual_head(kind: str, config: EncoderConfig) -> HeadConfig:
                 mean = head.model_copy(update={"pooling": "mean"})
                 return family.read_head(kind, {**raw, **family.write_head(kind, mean)})
             return head
-    return HeadConfig(pooling="mean")
+    return HeadConfig(pooling="mean" if kind == "classify" else "none")
