@@ -83,6 +83,12 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
         self.text = text
         self.facts = dict(facts or {})
 
+    @property
+    def one_pass(self) -> bool:
+        """Whether an answer is one pass over the examples as they are, which tasks can share."""
+        own = type(self)
+        return own.prepare is Task.prepare and own.predict is Task.predict
+
     @classmethod
     def study(cls, name: str, options: AnyOptions, rows: Iterable[Row]) -> dict[str, Any]:
         """The facts that the training rows hold; none by default."""

@@ -224,11 +224,13 @@ def fingerprint(*splits: Sequence[Row] | None) -> str:
 
 def evaluate(model: Model, rows: Mapping[str, Sequence[Row]], split: str) -> list[Score]:
     """Scores of each task on its rows."""
-    found: list[Score] = []
-    for name, own in rows.items():
-        task = model.task(name)
-        found += scores(task, split, judge(model, task, own), model.precision)
-    return found
+    tasks = [(model.task(name), own) for name, own in rows.items()]
+    judged = judge(model, tasks)
+    return [
+        score
+        for (task, _), own in zip(tasks, judged, strict=True)
+        for score in scores(task, split, own, model.precision)
+    ]
 
 
 def _mean_headline(model: Model, found: Sequence[Score]) -> float:
