@@ -141,7 +141,7 @@ def test_words_of_a_text_are_the_tokenizers(text: TextInput) -> None:
 def test_a_word_is_seen_at_its_first_piece(text: TextInput) -> None:
     plain, ranges = joined(["films", "\u200b\x07", "was", "", "runsed"])
     whole = text.whole(plain)
-    first = first_pieces(ranges, whole)
+    first = first_pieces(plain, ranges, whole)
     assert [whole.tokens[i] if i >= 0 else None for i in first] == [
         "film",
         None,
@@ -166,7 +166,7 @@ def test_windows_want_each_word_once_with_context(text: TextInput, words: int, l
     plain = " ".join(["films", "dog", "we"][i % 3] for i in range(words))
     whole = text.whole(plain)
     ranges = found(plain, whole)
-    first = first_pieces(ranges, whole)
+    first = first_pieces(plain, ranges, whole)
     seen: list[tuple[int, int]] = []
     for window in windows(whole, first, limit):
         encoded = window.encoded

@@ -130,7 +130,7 @@ class Tag(Task[TagOptions, TagAnswer]):
             gold = self._gold(row, source) if draw.truth else []
         whole = self.text.whole(source.text)
         words = found(source.text, whole) if source.words is None else source.words
-        first = first_pieces(words, whole)
+        first = first_pieces(source.text, words, whole)
         read = first >= 0
         truth, numbers = None, {}
         if draw.truth:

@@ -84,10 +84,15 @@ def _is_mark(character: str) -> bool:
     return unicodedata.category(character).startswith("P")
 
 
-def first_pieces(words: np.ndarray, encoded: Encoded) -> np.ndarray:
-    """The place in `encoded` of each word's first piece (W,); -1 for a word without any."""
+def first_pieces(text: str, words: np.ndarray, encoded: Encoded) -> np.ndarray:
+    """The place in `encoded` of each word's first piece (W,); -1 for a word without any.
+
+    Where a tokenizer makes a piece of the blank before a word, that is the first.
+    """
     start, end = encoded.offsets[:, 0], encoded.offsets[:, 1]
-    places = np.flatnonzero((encoded.sides == 0) & (end > start))
+    inside = encoded.sides == 0
+    blank = np.array([not text[a:b].strip() for a, b in encoded.offsets.tolist()], dtype=bool)
+    places = np.flatnonzero(inside & ~blank)
     if not len(places):
         return np.full(len(words), -1)
     # The ends of tokens only grow, so the first that ends behind a word's start is the one, …
@@ -95,7 +100,9 @@ def first_pieces(words: np.ndarray, encoded: Encoded) -> np.ndarray:
     chosen = places[np.minimum(nearest, len(places) - 1)]
     # … if it begins before the word's end.
     touches = (nearest < len(places)) & (start[chosen] < words[:, 1])
-    return np.where(touches & (words[:, 1] > words[:, 0]), chosen, -1)
+    before = np.maximum(chosen - 1, 0)
+    belongs = (inside & blank)[before] & (encoded.words[before] == encoded.words[chosen])
+    return np.where(touches & (words[:, 1] > words[:, 0]), np.where(belongs, before, chosen), -1)
 
 
 def windows(encoded: Encoded, first: np.ndarray, limit: int) -> Iterator[Window]:
