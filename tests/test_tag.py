@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 import unmask
 from unmask import bundle
 from unmask.batch import collate
+from unmask.cli.initial import initial_recipe
 from unmask.data.sources import read
 from unmask.encoder import Encoder, HeadConfig
 from unmask.errors import UserError
@@ -197,6 +199,22 @@ def test_fifty_thousand_tokens_and_no_word_is_lost(
     assert answer.dropped == 0
 
 
+def test_windows_are_learnt_one_by_one_and_are_the_same(
+    text: TextInput, make_encoder: Callable[..., Encoder]
+) -> None:
+    """A long text is no one example in training, and its loss is what scoring sees."""
+    task = make(text, max_length=12)
+    row = {"tokens": ["red", "dogs"] * 30, "tags": ["O", "B-thing"] * 30}
+    model = of(task, make_encoder())
+    (whole,) = task.examples(row, Draw(row_rng(0, "it", 0, 0)))
+    parts = list(task.examples(row, Draw(row_rng(0, "it", 0, 0), apart=True)))
+    assert len(parts) == len(whole.sequences) > 5
+    losses = [task.loss(*model(task, collate([part]))) for part in parts]
+    together = task.loss(*model(task, collate([whole])))
+    torch.testing.assert_close(sum(losses), together, atol=1e-4, rtol=1e-5)
+    assert sum(task.targets(collate([part])) for part in parts) == 60
+
+
 # ---- rows ----
 
 TEXT = "the cat was in New York"
@@ -365,6 +383,23 @@ def test_files_in_the_layout_of_conll(tmp_path: Path) -> None:
         (tmp_path / "c.bio").write_text(content, "utf-8")
         with pytest.raises(UserError, match=said):
             read(Source(path=str(tmp_path / "c.bio")))
+
+
+def test_a_first_recipe_knows_tagged_words(tmp_path: Path) -> None:
+    conll = tmp_path / "a.conll"
+    conll.write_text("Ann B-x\nruns O\n\nHello O\n", "utf-8")
+    spans = tmp_path / "a.jsonl"
+    spans.write_text(json.dumps({"t": TEXT, "s": [{"start": 4, "end": 7, "label": "x"}]}), "utf-8")
+    several = tmp_path / "b.jsonl"
+    several.write_text('{"t": "a", "s": ["x", "y"]}\n{"t": "b", "s": []}\n', "utf-8")
+    for path, task in [
+        (conll, {"kind": "tag", "input": "tokens", "label": "tags"}),
+        (spans, {"kind": "tag", "input": "t", "label": "s"}),
+        (several, {"kind": "classify", "input": "t", "label": "s", "multi_label": True}),
+    ]:
+        recipe, _ = initial_recipe(path, None, (), "s" if path == several else None)
+        (made,) = yaml.safe_load(recipe)["tasks"].values()
+        assert made == {**task, "train": str(path), "test": 0.1}
 
 
 # ---- scores ----

@@ -48,6 +48,9 @@ class Draw:
     truth: bool = True  # False: the row is only to be predicted, and needs no label
     progress: float = 1.0  # how much of the run is over, for what changes in its course
     longest: int | None = None  # tokens of a sequence at this stage of the run; None: no limit
+    apart: bool = (
+        False  # to learn from: a row that is read in windows may give one example for each
+    )
     others: Sequence[Row] = ()  # the rows of the split, for kinds that set a text against another
 
 

@@ -141,6 +141,14 @@ class Tag(Task[TagOptions, TagAnswer]):
             numbers["tag"] = np.array(own, dtype=np.int64)  # (n,)
         limit = min(self.limit(draw) or self.text.max_length, self.text.max_length)
         parts = list(windows(whole, first[read], limit))
+        if draw.apart:  # nobody asks for the answer, so a long text need not be learnt at once
+            start = 0
+            for part in parts:
+                end = start + len(part.wanted)
+                tags = {"tag": numbers["tag"][start:end]}
+                yield Example((part.encoded.sequence(),), (part.wanted,), tags)
+                start = end
+            return
         yield TagExample(
             sequences=tuple(part.encoded.sequence() for part in parts),
             wanted=tuple(part.wanted for part in parts),
