@@ -20,13 +20,17 @@ from unmask.tasks import KINDS, Contrast, Draw, Task, row_rng
 from unmask.tasks.classify import Classify, ClassifyOptions
 from unmask.tasks.mlm import Mlm, MlmOptions
 
-ROWS = [
-    {"text": "the film was good", "label": "pos"},
-    {"text": "the film was very bad and dull", "label": "neg"},
-    {"text": "great", "label": "pos"},
-    {"text": "", "label": "neg"},
-    {"text": "the cat sleeps. the dog runs!\nit was a good time", "label": "pos"},
-    {"text": "one。two three。red green", "label": "neg"},
+ROWS: list[dict[str, Any]] = [
+    {"text": "the film was good", "label": "pos", "tags": [("film", "thing")]},
+    {"text": "the film was very bad and dull", "label": "neg", "tags": [("very bad", "how")]},
+    {"text": "great", "label": "pos", "tags": []},
+    {"text": "", "label": "neg", "tags": []},
+    {
+        "text": "the cat sleeps. the dog runs!\nit was a good time",
+        "label": "pos",
+        "tags": [("cat", "thing"), ("the dog", "thing")],
+    },
+    {"text": "one。two three。red green", "label": "neg", "tags": []},
 ]
 ANSWERS = {"question": "who sleeps", "answers": [{"text": "dog", "start": 8}]}
 ROWS = [row | ANSWERS | {"context": "the cat dog " * (i + 1)} for i, row in enumerate(ROWS)]
@@ -37,6 +41,9 @@ TOLD: dict[str, dict[str, Any]] = {
     "regress": {"values": {"neg": 0, "pos": 1}},
     "rerank": {"input": ["text", "label"]},
 }
+for _row in ROWS:
+    _found = [(_row["text"].index(part), part, label) for part, label in _row["tags"]]
+    _row["tags"] = [{"start": i, "end": i + len(p), "label": x} for i, p, x in _found]
 
 
 def make(kind: str, text: TextInput, rows: list[dict[str, Any]] = ROWS, **options: Any) -> Task:  # type: ignore[type-arg]

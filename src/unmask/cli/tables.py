@@ -37,20 +37,25 @@ def only_task(model: Model) -> str:
 
 
 def read_rows(
-    texts: Sequence[str] | None, path: Path | None, columns: Sequence[str]
+    texts: Sequence[str] | None, path: Path | None, inputs: Sequence[Sequence[str]]
 ) -> list[dict[str, Any]]:
-    """Rows of a file with these columns, or one a text."""
+    """Rows of a file with the input columns of each task, or one a text in all of them."""
     if (path is None) == (not texts):
         raise UserError("give either texts or --input FILE")
     if path is not None:
         rows = read(Source(path=str(path)))
-        require(rows, columns)
+        require(rows, list(dict.fromkeys(column for columns in inputs for column in columns)))
         return [dict(rows[i]) for i in range(len(rows))]
-    if len(columns) == 1:
-        return [{columns[0]: text} for text in texts or ()]
-    if len(texts or ()) != len(columns):
+    given = texts or ()
+    widths = {len(columns) for columns in inputs}
+    if len(widths) > 1:
+        raise UserError("these tasks read different numbers of texts; ask them one at a time")
+    if widths == {1}:
+        return [{columns[0]: text for columns in inputs} for text in given]
+    columns = inputs[0]
+    if {len(given)} != widths:
         raise UserError(f"this task reads {len(columns)} texts together: {', '.join(columns)}")
-    return [dict(zip(columns, texts or (), strict=True))]
+    return [{n: text for own in inputs for n, text in zip(own, given, strict=True)}]
 
 
 def texts_of(rows: Sequence[Mapping[str, Any]], column: str) -> list[str]:
@@ -61,10 +66,18 @@ def texts_of(rows: Sequence[Mapping[str, Any]], column: str) -> list[str]:
     return [row[column] for row in rows]
 
 
-def beside(row: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
-    """A row and its answer's columns; where both have one of a name, the answer's is `answer_…`."""
-    columns = answer.columns()
-    return {**row, **{f"answer_{k}" if k in row else k: v for k, v in columns.items()}}
+def beside(row: Mapping[str, Any], answers: Mapping[str, Answer]) -> dict[str, Any]:
+    """A row and the columns of its answers.
+
+    With several tasks, each column's name begins with its task's; and where the row has a column
+    of that name, the answer's is `answer_…`.
+    """
+    record = dict(row)
+    for task, answer in answers.items():
+        for name, value in answer.columns().items():
+            own = f"{task}_{name}" if len(answers) > 1 else name
+            record[f"answer_{own}" if own in row else own] = value
+    return record
 
 
 def check_output(path: Path | None, suffixes: tuple[str, ...]) -> None:

@@ -16,12 +16,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def predict(
     bundle: Bundle,
     texts: Texts = None,
-    task: Annotated[str | None, typer.Option(help="Which task (default: the only one)")] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="Which task (default: the only one); may be repeated")
+    ] = None,
     input: Input = None,
     output: Annotated[Path | None, typer.Option(help="Where to write: .csv or .jsonl")] = None,
     json: Json = False,
 ) -> None:
-    """Answer a task for TEXTS or for the rows of a file, with probabilities.
+    """Answer a task, or several at once, for TEXTS or for the rows of a file.
 
     Example: unmask predict runs/demo/bundle --task topic "Who won the match?"
     """
@@ -31,12 +33,12 @@ def predict(
 
     check_output(output, (".csv", ".jsonl"))
     model = open_model(bundle)
-    known = model.task(task or only_task(model))
-    rows = read_rows(texts, input, known.options.inputs)
-    with progress.bar("predict", len(rows)) as advance:
-        answers = model.predict(known.name, rows, progress=advance)
-    records = [beside(row, answer) for row, answer in zip(rows, answers, strict=True)]
-    cut = sum(answer.dropped > 0 for answer in answers)
+    tasks = [model.task(name) for name in dict.fromkeys(task or [only_task(model)])]
+    rows = read_rows(texts, input, [one.options.inputs for one in tasks])
+    with progress.bar("predict", len(rows) * len(tasks)) as advance:
+        answers = model.predict([one.name for one in tasks], rows, progress=advance)
+    records = [beside(row, own) for row, own in zip(rows, answers, strict=True)]
+    cut = sum(any(answer.dropped for answer in own.values()) for own in answers)
     if cut:
         typer.echo(
             f"{cut} of {len(rows)} texts were cut to {model.text.max_length} tokens", err=True
@@ -46,16 +48,19 @@ def predict(
     if json:
         print_json(records)
     elif not output:
+        several = len(tasks) > 1
         print_table(
             "",
-            ["answer", "probability", "text"],
+            [*(["task"] if several else []), "answer", "probability", "text"],
             [
                 [
+                    *([one.name] if several else []),
                     answer.short,
-                    record.get("probability", ""),
-                    shorten(str(row[known.options.inputs[0]]), 80),
+                    answer.columns().get("probability", ""),
+                    shorten(one.shown(row), 80),
                 ]
-                for row, answer, record in zip(rows, answers, records, strict=True)
+                for row, own in zip(rows, answers, strict=True)
+                for one, answer in zip(tasks, own.values(), strict=True)
             ],
         )
 
@@ -102,7 +107,7 @@ def embed(
 
     check_output(output, (".npy", ".jsonl"))
     model = open_model(bundle)
-    rows = read_rows(texts, input, (column,))
+    rows = read_rows(texts, input, [(column,)])
     with progress.bar("embed", len(rows)) as advance:
         vectors = model.encode(texts_of(rows, column), advance, width)
     if output:

@@ -122,6 +122,32 @@ def _tsv(file: TextIO, path: Path) -> Iterator[tuple[int, Row]]:
     return _csv(file, path, delimiter="\t")
 
 
+def _conll(file: TextIO, path: Path) -> Iterator[tuple[int, Row]]:
+    """A word a line, its tag in the last column, and a blank line behind each sentence."""
+    row: dict[str, list[str]] = {"tokens": [], "tags": []}
+    start, columns, first = 1, 0, 1  # of the sentence; how many columns there are, by which line
+    for number, line in enumerate(file, 1):
+        cells = line.rstrip("\r\n").split("\t") if "\t" in line else line.split()
+        if not any(cell.strip() for cell in cells) or cells[0] == "-DOCSTART-":
+            if row["tokens"]:
+                yield start, row
+            row = {"tokens": [], "tags": []}
+            continue
+        if not columns:
+            columns, first = len(cells), number
+        if len(cells) != columns or columns < 2:
+            raise UserError(
+                f"{path}, line {number}: {len(cells)} column(s), where line {first} has {columns}; "
+                "write a word, a blank or a tab, and its tag, or leave the line blank"
+            )
+        if not row["tokens"]:
+            start = number
+        row["tokens"].append(cells[0])
+        row["tags"].append(cells[-1])
+    if row["tokens"]:
+        yield start, row
+
+
 def _json_lines(file: TextIO, path: Path) -> Iterator[tuple[int, Row]]:
     for number, line in enumerate(file, 1):
         if not line.strip():
@@ -229,6 +255,9 @@ _LINES: dict[str, Callable[[TextIO, Path], Iterator[tuple[int, Row]]]] = {
     ".txt": _text,
     ".csv": _csv,
     ".tsv": _tsv,
+    ".conll": _conll,
+    ".bio": _conll,
+    ".iob": _conll,
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
 }

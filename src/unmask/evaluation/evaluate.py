@@ -8,10 +8,11 @@ from typing import Any
 
 from unmask import bundle as bundles
 from unmask import progress, recipe
-from unmask.data.splits import split_rows
+from unmask.data.rows import Rows
+from unmask.data.splits import Splits, split_rows
 from unmask.errors import UserError
 from unmask.evaluation.scores import judge, scores, worst
-from unmask.recipe import TaskOptions
+from unmask.recipe import Run, TaskOptions
 from unmask.runtime.threads import use_available_cpus
 from unmask.tasks import OPTIONS, Task
 
@@ -40,29 +41,36 @@ def evaluate(
             f"({', '.join(model.tasks)}): give them the same names"
         )
     found: dict[str, Any] = {"precision": model.precision, "scores": [], "worst": []}
-    for name in shared:
-        options = run.tasks[name]
-        task = _reading(model.task(name), options)
-        splits = split_rows(name, options, run.train.seed)
-        drawn = options.train and float in (type(options.valid), type(options.test))
-        if recipe_path is not None and drawn:
-            log.warning(
-                "task %s: its held-out rows are drawn from `train` by this recipe; the bundle may "
-                "have been trained on them",
-                name,
-            )
-        for split, rows in (("valid", splits.valid), ("test", splits.test)):
-            if rows is None:
-                continue
-            task.check(rows, split)
-            with progress.bar(f"{name} {split}", len(rows)) as advance:
-                judged = judge(model, task, rows, advance)
-            found["scores"] += [s.record() for s in scores(task, split, judged, model.precision)]
-            if split == "test" or splits.test is None:
-                found["worst"] += worst(task, judged, errors)
+    tasks = {name: _reading(model.task(name), run.tasks[name]) for name in shared}
+    splits = {name: _held_out(name, run, recipe_path is not None) for name in shared}
+    for split in ("valid", "test"):
+        held: list[tuple[Task[Any, Any], Rows]] = []
+        for name, task in tasks.items():
+            rows = getattr(splits[name], split)
+            if rows is not None:
+                task.check(rows, split)
+                held.append((task, rows))
+        with progress.bar(split, sum(len(rows) for _, rows in held)) as advance:
+            judged = judge(model, held, advance)
+        for (task, _), own in zip(held, judged, strict=True):
+            found["scores"] += [s.record() for s in scores(task, split, own, model.precision)]
+            if split == "test" or splits[task.name].test is None:
+                found["worst"] += worst(task, own, errors)
     if not found["scores"]:
         raise UserError("no task of the recipe has held-out rows: give it `test` or `valid`")
     return found
+
+
+def _held_out(name: str, run: Run, other: bool) -> Splits:
+    """A task's rows; a warning where another recipe draws them from what it trains on."""
+    options = run.tasks[name]
+    if other and options.train and float in (type(options.valid), type(options.test)):
+        log.warning(
+            "task %s: its held-out rows are drawn from `train` by this recipe; the bundle may "
+            "have been trained on them",
+            name,
+        )
+    return split_rows(name, options, run.train.seed)
 
 
 def _reading(task: Task[Any, Any], options: TaskOptions) -> Task[Any, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from unmask.batch import Example
@@ -45,24 +46,33 @@ class Judged:
 
 def judge(
     model: Model,
-    task: Task[Any, Any],
-    rows: Sequence[Row],
+    tasks: Sequence[tuple[Task[Any, Any], Sequence[Row]]],
     progress: Callable[[int], None] | None = None,
-) -> list[Judged]:
-    """The task's answers to rows whose truth is known."""
-    counts: list[int] = []
+) -> list[list[Judged]]:
+    """Each task's answers to its rows, whose truth is known.
 
-    def examples() -> Iterator[Example]:
-        for i in range(len(rows)):
-            rng = row_rng(_EVALUATION_SEED, task.name, 0, i)
-            own = list(task.examples(rows[i], Draw(rng, learn=False, others=rows)))
-            counts.append(len(own))
-            yield from own
+    The tasks are taken row by row, so that those with the same texts share the encoder's work.
+    """
+    counts: list[list[int]] = [[] for _ in tasks]
+    order: list[int] = []  # which task each example is of
 
-    answers = iter(list(model.answers(task, examples(), {"top": 1}, progress)))
+    def jobs() -> Iterator[tuple[Task[Any, Any], Example]]:
+        for i in range(max((len(rows) for _, rows in tasks), default=0)):
+            for number, (task, rows) in enumerate(tasks):
+                if i < len(rows):
+                    rng = row_rng(_EVALUATION_SEED, task.name, 0, i)
+                    own = list(task.examples(rows[i], Draw(rng, learn=False, others=rows)))
+                    counts[number].append(len(own))
+                    order.extend([number] * len(own))
+                    yield from ((task, example) for example in own)
+
+    found: list[list[Answer]] = [[] for _ in tasks]
+    answers = list(model.answers_to(jobs(), {"top": 1}, progress))
+    for answer, number in zip(answers, order, strict=True):
+        found[number].append(answer)
     return [
-        Judged(rows[i], tuple(next(answers) for _ in range(count)))
-        for i, count in enumerate(counts)
+        [Judged(rows[i], tuple(islice(own, count))) for i, count in enumerate(each)]
+        for (_, rows), own, each in zip(tasks, map(iter, found), counts, strict=True)
     ]
 
 
@@ -119,7 +129,7 @@ def worst(task: Task[Any, Any], judged: Sequence[Judged], count: int) -> list[di
     found: list[dict[str, Any]] = [
         {
             "task": task.name,
-            "input": " | ".join(str(one.row.get(column)) for column in task.options.inputs),
+            "input": task.shown(one.row),
             "truth": task.truth(one.row),
             "answer": answer.short,
             "surprise": task.surprise(answer, one.row),

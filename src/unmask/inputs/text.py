@@ -202,6 +202,16 @@ class TextInput:
         room = limit - int(whole.special.sum())
         return whole.without(np.flatnonzero(whole.sides == 0)[max(room // 2, 0) :])
 
+    def whole(self, text: str) -> Encoded:
+        """All tokens of a text, however many: no sequence for the encoder, but to pick from."""
+        result: Encoded | None = None
+        for start, end in pieces(text):
+            piece = _encoded(self._encoding(text[start:end]), start)
+            result = piece if result is None else result.joined(piece)
+        assert result is not None  # every text has a piece
+        _refuse_nothing(result, text)
+        return result
+
     def count(self, text: str) -> int:
         """How many tokens a text has, without special ones."""
         return sum(

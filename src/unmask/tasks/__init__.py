@@ -13,9 +13,10 @@ from unmask.tasks.order import Order
 from unmask.tasks.regress import Regress
 from unmask.tasks.rerank import Rerank
 from unmask.tasks.span import Span
+from unmask.tasks.tag import Tag
 
 KINDS: dict[str, type[Task[Any, Any]]] = {
-    kind.kind: kind for kind in (Classify, Regress, Span, Embed, Rerank, Mlm, Detect, Order)
+    kind.kind: kind for kind in (Classify, Regress, Tag, Span, Embed, Rerank, Mlm, Detect, Order)
 }
 OPTIONS: dict[str, type[TaskOptions]] = {name: kind.Options for name, kind in KINDS.items()}
 

@@ -49,6 +49,9 @@ class Draw:
     learn: bool = True  # False: nothing is learnt from it, so nothing of it is left out
     progress: float = 1.0  # how much of the run is over, for what changes in its course
     longest: int | None = None  # tokens of a sequence at this stage of the run; None: no limit
+    apart: bool = (
+        False  # to learn from: a row that is read in windows may give one example for each
+    )
     others: Sequence[Row] = ()  # the rows of the split, for kinds that set a text against another
 
 
@@ -96,6 +99,12 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
     def pooling(self) -> Pooling | None:
         """How vectors of texts are made, where a task trains that; None by default."""
         return None
+
+    @property
+    def one_pass(self) -> bool:
+        """Whether an answer is one pass over the examples as they are, which tasks can share."""
+        own = type(self)
+        return own.prepare is Task.prepare and own.predict is Task.predict
 
     @classmethod
     def study(cls, name: str, options: AnyOptions, rows: Iterable[Row]) -> dict[str, Any]:
@@ -167,6 +176,10 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
     @abstractmethod
     def explain_target(self, outputs: Outputs, answer: AnyAnswer) -> Tensor:
         """The scalar that an explanation of this answer differentiates."""
+
+    def shown(self, row: Row) -> str:
+        """The row's input, for people."""
+        return " | ".join(str(row.get(column)) for column in self.options.inputs)
 
     def limit(self, draw: Draw) -> int | None:
         """The most tokens of a sequence: the task's own limit, or the run's of now if shorter."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from typing import Any
 
 import torch
@@ -25,7 +24,7 @@ class Features:
 
     def __init__(self, room: int = ROOM) -> None:
         self.room = room
-        self._known: dict[bytes, Tensor] = {}
+        self._known: dict[tuple[Any, ...], Tensor] = {}
         self._bytes = 0
 
     def hidden(
@@ -35,10 +34,12 @@ class Features:
 
         It must where the task has an adapter, which learns, or draws anew what the trunk sees.
         """
-        changes = task.options.adapter is not None or type(task).prepare is not Task.prepare
-        if changes or not self.room:
+        if task.options.adapter is not None or not task.one_pass or not self.room:
             return None
-        keys = [_key(example) for example in examples]
+        keys = [
+            tuple((s.content, w.tobytes()) for s, w in zip(e.sequences, e.wanted, strict=True))
+            for e in examples
+        ]
         new = {key: e for key, e in zip(keys, examples, strict=True) if key not in self._known}
         found = {key: self._known[key] for key in keys if key not in new}
         if new:
@@ -58,17 +59,3 @@ class Features:
             wanted = model.encoder(batch, narrow=True).wanted
         model.encoder.train(training)
         return torch.split(wanted, [sum(map(len, example.wanted)) for example in examples])
-
-
-def _key(example: Example) -> bytes:
-    """A name for what the trunk sees of an example, and where a head looks."""
-    digest = blake2b(digest_size=16)
-    for sequence, wanted in zip(example.sequences, example.wanted, strict=True):
-        for part in sequence.segments:
-            digest.update(f"{part.modality} {part.values.shape} {sequence.prefix}".encode())
-            digest.update(part.values.tobytes())
-            digest.update(
-                repr(part.kind).encode() if isinstance(part.kind, int) else part.kind.tobytes()
-            )
-        digest.update(b"wanted" + wanted.tobytes())
-    return digest.digest()

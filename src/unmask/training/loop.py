@@ -241,11 +241,13 @@ def fingerprint(*splits: Sequence[Row] | None) -> str:
 
 def evaluate(model: Model, rows: Mapping[str, Sequence[Row]], split: str) -> list[Score]:
     """Scores of each task on its rows."""
-    found: list[Score] = []
-    for name, own in rows.items():
-        task = model.task(name)
-        found += scores(task, split, judge(model, task, own), model.precision)
-    return found
+    tasks = [(model.task(name), own) for name, own in rows.items()]
+    judged = judge(model, tasks)
+    return [
+        score
+        for (task, _), own in zip(tasks, judged, strict=True)
+        for score in scores(task, split, own, model.precision)
+    ]
 
 
 def calibrate(model: Model, rows: Mapping[str, Sequence[Row]]) -> None:
@@ -255,7 +257,8 @@ def calibrate(model: Model, rows: Mapping[str, Sequence[Row]]) -> None:
         task.calibration = {}
         if type(task).fit is Task.fit:  # it learns nothing, so it need not answer
             continue
-        pairs = [(a, one.row) for one in judge(model, task, own) for a in one.answers]
+        (judged,) = judge(model, [(task, own)])
+        pairs = [(answer, one.row) for one in judged for answer in one.answers]
         task.calibration = task.fit([answer for answer, _ in pairs], [row for _, row in pairs])
 
 

@@ -166,8 +166,9 @@ def _texts(run: Run, rows: Mapping[str, Rows]) -> Iterator[str]:
     for name, options in run.tasks.items():
         for row in rows[name]:
             for column in options.inputs:
-                if isinstance(row.get(column), str):
-                    yield row[column]
+                value = row.get(column)
+                texts = value if isinstance(value, list) else [value]  # a list of words
+                yield from (text for text in texts if isinstance(text, str))
 
 
 def _task(

@@ -116,7 +116,7 @@ class Stream:
     def _examples(self) -> Iterator[Example]:
         row = self._order[self.place - 1]
         rng = row_rng(self.seed, self.task.name, self.epoch, self.ids[row])
-        draw = Draw(rng, progress=self.progress, longest=self.longest, others=self.rows)
+        draw = Draw(rng, progress=self.progress, longest=self.longest, apart=True, others=self.rows)
         return iter(self.task.examples(self.rows[row], draw))
 
 
