@@ -126,9 +126,10 @@ def test_a_process_that_dies_ends_the_run_and_costs_nothing_saved(
 def test_scoring_on_the_way_while_sharded(recipe: dict[str, Any], tmp_path: Path) -> None:
     path = recipe["tasks"]["words"]["train"]
     recipe["tasks"] = {
+        "mood": {**recipe["tasks"]["mood"], "valid": 0.2},
+        "tongue": {**recipe["tasks"]["mood"], "valid": 0.2, "label": "lang"},  # shares its pass
         "found": {"kind": "detect", "train": path, "valid": 0.2},
         "pairs": {"kind": "order", "train": path, "valid": 0.2, "input": ["text", "label"]},
-        "mood": {**recipe["tasks"]["mood"], "valid": 0.2},
     }
     changes = ["train.parallel=shard", "train.steps=6", "train.evaluate_every=2"]
     unmask.train(recipe, tmp_path / "1", changes)

@@ -132,17 +132,17 @@ def test_the_command_takes_several_tasks(make: Callable[..., Model], tmp_path: P
     assert done.exit_code == 0, done.output
     records = json.loads(done.stdout)
     assert [record["text"] for record in records] == ["the red dog", "great"]
-    assert {"intent_prediction", "intent_tokens", "slots_prediction", "slots_tags"} <= set(
+    assert {"intent_prediction", "intent_tokens", "slots_prediction", "slots_word_tags"} <= set(
         records[0]
     )
-    assert len(records[0]["slots_tags"]) == 3
+    assert len(records[0]["slots_word_tags"]) == 3
     table = CliRunner().invoke(app, [*call, "the red dog", "great"]).stdout
     assert [table.count(name) for name in ("intent", "slots", "the red dog")] == [2, 2, 2]
     file = tmp_path / "in.jsonl"
-    file.write_text('{"text": "great", "words": ["a", "cat"], "slots_tags": 1}\n', "utf-8")
+    file.write_text('{"text": "great", "words": ["a", "cat"], "slots_word_tags": 1}\n', "utf-8")
     out = tmp_path / "out.csv"
     done = CliRunner().invoke(app, [*call, "--input", str(file), "--output", str(out)])
     assert done.exit_code == 0, done.output
     header, line = out.read_text("utf-8").splitlines()
-    assert "answer_slots_tags" in header.split(",")
+    assert "answer_slots_word_tags" in header.split(",")
     assert '"[""a"", ""cat""]"' in line

@@ -198,6 +198,18 @@ class Model(nn.Module):
             hidden = self.encoder(batch, shift, narrow=True, adapter=task.options.adapter)
         return task.outputs(head, hidden, batch), batch
 
+    def shared_outputs(
+        self, tasks: Sequence[Task[Any, Any]], batches: Sequence[Batch]
+    ) -> list[dict[str, Tensor]]:
+        """Outputs of several tasks, whose batches are of the same sequences, from one pass."""
+        adapter = tasks[0].options.adapter  # all have the same
+        hidden: Hidden = self.encoder(together(batches), narrow=True, adapter=adapter)
+        wanted = torch.split(hidden.wanted, [len(batch.wanted) for batch in batches])
+        return [
+            task.outputs(self.head(task.name), Hidden(x, None), batch)
+            for task, x, batch in zip(tasks, wanted, batches, strict=True)
+        ]
+
     def answers(
         self,
         task: Task[Any, Any],
@@ -256,13 +268,8 @@ class Model(nn.Module):
         def think(own: Sequence[_Joint]) -> list[tuple[Answer, ...]]:
             apart = list(zip(*(joint.parts for joint in own), strict=True))
             batches = [self.grid(part) for part in apart]
-            adapter = tasks[0].options.adapter
-            hidden: Hidden = self.encoder(together(batches), narrow=True, adapter=adapter)
-            wanted = torch.split(hidden.wanted, [len(batch.wanted) for batch in batches])
-            found = []
-            for task, batch, part, x in zip(tasks, batches, apart, wanted, strict=True):
-                outputs = task.outputs(self.head(task.name), Hidden(x, None), batch)
-                found.append(task.answers(outputs, batch, part))
+            outputs = self.shared_outputs(tasks, batches)
+            found = [task.answers(outputs[k], batches[k], apart[k]) for k, task in enumerate(tasks)]
             return list(zip(*found, strict=True))
 
         joints = (_Joint(own[0].sequences, (), parts=tuple(own)) for own in examples)

@@ -70,7 +70,7 @@ class TagAnswer(Answer):
             "probability": self.probability,
             "entities": [asdict(entity) for entity in self.entities],
             "words": list(self.words),
-            "tags": list(self.tags),
+            "word_tags": list(self.tags),
             "unread": self.unread,
             **super().columns(),
         }

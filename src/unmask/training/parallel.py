@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
 from unmask.model import Model
@@ -28,6 +28,7 @@ def spread(model: Model, how: str, processes: Processes) -> None:
         for layer in model.encoder.layers:
             fully_shard(layer, mesh=mesh)
         fully_shard(model, mesh=mesh)
+        register_fsdp_forward_method(model, "shared_outputs")  # weights are gathered for it too
 
 
 def sum_gradients(model: nn.Module, processes: Processes) -> None:
