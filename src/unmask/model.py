@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -17,11 +14,11 @@ from unmask.batch import Batch, Example, collate, together
 from unmask.encoder import Encoder, Hidden, Pooling
 from unmask.errors import UserError
 from unmask.inputs.text import Encoded, TextInput
+from unmask.jobs import Joint, alike, batches_by_tokens, chunks
 from unmask.tasks import KINDS, OPTIONS, Answer, Draw, Row, Task, row_rng
 
 log = logging.getLogger("unmask")
 
-Item = TypeVar("Item")
 SomeExample = TypeVar("SomeExample", bound=Example)
 Result = TypeVar("Result")
 Precision = Literal["fp32", "bf16"]
@@ -149,7 +146,7 @@ class Model(nn.Module):
         answers = self.answers_to(jobs, options, progress)
         if isinstance(task, str):
             return list(answers)
-        return [dict(zip(names, own, strict=True)) for own in _chunks(answers, len(names))]
+        return [dict(zip(names, own, strict=True)) for own in chunks(answers, len(names))]
 
     # ---- what the rest of the house uses ----
 
@@ -243,9 +240,9 @@ class Model(nn.Module):
         each head gets the positions that its task wants. A task that changes its batches, or
         needs more than one pass, keeps to itself.
         """
-        for chunk in _chunks(jobs, WINDOW):
+        for chunk in chunks(jobs, WINDOW):
             results: dict[int, Answer] = {}
-            for group in _alike(chunk):
+            for group in alike(chunk):
                 tasks = [chunk[i][0] for i in group[0]]
                 examples = [[chunk[i][1] for i in numbers] for numbers in group]
                 if len(tasks) > 1:
@@ -265,14 +262,14 @@ class Model(nn.Module):
     ) -> Iterator[tuple[Answer, ...]]:
         """Answers of all tasks from one pass; each of `examples` holds one of each task."""
 
-        def think(own: Sequence[_Joint]) -> list[tuple[Answer, ...]]:
+        def think(own: Sequence[Joint]) -> list[tuple[Answer, ...]]:
             apart = list(zip(*(joint.parts for joint in own), strict=True))
             batches = [self.grid(part) for part in apart]
             outputs = self.shared_outputs(tasks, batches)
             found = [task.answers(outputs[k], batches[k], apart[k]) for k, task in enumerate(tasks)]
             return list(zip(*found, strict=True))
 
-        joints = (_Joint(own[0].sequences, (), parts=tuple(own)) for own in examples)
+        joints = (Joint(own[0].sequences, (), parts=tuple(own)) for own in examples)
         return self.run(joints, think, progress and (lambda n: progress(n * len(tasks))))
 
     def grid(self, examples: Iterable[Example]) -> Batch:
@@ -292,7 +289,7 @@ class Model(nn.Module):
         batch, so that next to nothing is padding; each result is the same as for the text alone.
         """
         self.eval()
-        for chunk in _chunks(examples, WINDOW):
+        for chunk in chunks(examples, WINDOW):
             results: dict[int, Result] = {}
             for numbers in batches_by_tokens([e.length for e in chunk], batch_tokens):
                 own = [chunk[i] for i in numbers]
@@ -324,13 +321,6 @@ class Model(nn.Module):
             }
             for t in self.tasks.values()
         ]
-
-
-@dataclass(frozen=True)
-class _Joint(Example):
-    """Examples of several tasks, whose sequences are the same."""
-
-    parts: tuple[Example, ...] = ()
 
 
 def _as_row(row: str | tuple[str, ...] | Row, columns: Sequence[str]) -> Row:
@@ -365,40 +355,3 @@ def task_from_record(record: Mapping[str, Any], text: TextInput) -> Task[Any, An
     return KINDS[kind](
         record["name"], options, text, record["facts"], record.get("calibration", {})
     )
-
-
-def batches_by_tokens(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Numbers of items in batches of at most `tokens`, longest first."""
-    batch: list[int] = []
-    total = 0
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and total + lengths[i] > tokens:
-            yield batch
-            batch, total = [], 0
-        batch.append(i)
-        total += lengths[i]
-    if batch:
-        yield batch
-
-
-def _alike(jobs: Sequence[tuple[Task[Any, Any], Example]]) -> Iterator[list[list[int]]]:
-    """Numbers of jobs that can share a pass, [one of each task], gathered by which tasks share."""
-    shares: dict[Any, list[int]] = {}
-    times: Counter[Any] = Counter()  # a task may meet the same sequences again: that is a next pass
-    for i, (task, example) in enumerate(jobs):
-        content: Any = i
-        if task.one_pass:
-            sequences = tuple(sequence.content for sequence in example.sequences)
-            content = (task.options.adapter, sequences)
-        times[task.name, content] += 1
-        shares.setdefault((content, times[task.name, content]), []).append(i)
-    groups: dict[tuple[str, ...], list[list[int]]] = {}
-    for numbers in shares.values():
-        groups.setdefault(tuple(jobs[i][0].name for i in numbers), []).append(numbers)
-    yield from groups.values()
-
-
-def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    source = iter(items)
-    while chunk := list(itertools.islice(source, size)):
-        yield chunk
