@@ -103,8 +103,9 @@ def test_a_frozen_trunk_stays_as_it_is_and_so_do_its_old_tasks(
     first["encoder"] = {**two["encoder"], "adapters": {"a": {}}}
     old = unmask.train(first, tmp_path / "first")
     second = {**two, "tasks": {"tongue": two["tasks"]["tongue"]}}
-    start = {"from": str(old.bundle), "frozen": True}
+    start = {"from": str(old.bundle)}
     second["encoder"] = {**start, "adapters": {"b": {}}}
+    second["train"] = {**two["train"], "frozen": True}
     new = unmask.train(second, tmp_path / "second")
     texts = ["the film was good", "the dog was dull"]
     model = unmask.load(new.bundle)
@@ -124,7 +125,8 @@ def test_a_frozen_trunk_stays_as_it_is_and_so_do_its_old_tasks(
 
 def test_a_frozen_run_goes_on_as_if_never_stopped(two: dict[str, Any], tmp_path: Path) -> None:
     old = unmask.train({**two, "tasks": {"mood": two["tasks"]["mood"]}}, tmp_path / "old")
-    two["encoder"] = {"from": str(old.bundle), "frozen": True}
+    two["encoder"] = {"from": str(old.bundle)}
+    two["train"]["frozen"] = True
     del two["tasks"]["mood"]
     whole = unmask.train(two, tmp_path / "whole")
     unmask.train(two, tmp_path / "broken", ["train.save_every=2", "train.steps=4"])
@@ -178,7 +180,8 @@ def test_a_frozen_trunk_is_computed_once_a_text(
 ) -> None:
     """And the run is the same, bit for bit, as one that has no room to remember anything."""
     old = unmask.train({**two, "tasks": {"mood": two["tasks"]["mood"]}}, tmp_path / "old")
-    two["encoder"] = {"from": str(old.bundle), "frozen": True}
+    two["encoder"] = {"from": str(old.bundle)}
+    two["train"]["frozen"] = True
     two["tasks"] = {"tongue": {**two["tasks"]["tongue"], "adapter": None, "valid": None}}
     two["train"] |= {"steps": 12, "precision": "fp32"}
     runs, seen = {}, []
@@ -296,6 +299,6 @@ def test_regularisers_that_cannot_be(two: dict[str, Any], tmp_path: Path, review
     words = {"kind": "mlm", "train": str(reviews)}
     with pytest.raises(UserError, match=r"r_drop compares.*mlm"):
         unmask.train({**two, "tasks": {"words": words}}, tmp_path / "a", ["train.r_drop=1"])
-    two["encoder"]["frozen"] = True
+    two["train"]["frozen"] = True
     with pytest.raises(UserError, match="frozen"):
         unmask.train(two, tmp_path / "b", ["train.adversarial=1"])

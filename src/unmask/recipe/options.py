@@ -142,9 +142,6 @@ class EncoderOptions(Strict):
     max_positions: int | None = Field(None, gt=2, description="longest sequence of a new encoder")
     dropout: float | None = Field(None, ge=0, lt=1, description="in place of the encoder's own")
     attention_dropout: float | None = Field(None, ge=0, lt=1)
-    frozen: bool = Field(
-        False, description="learn heads and adapters only; the tasks of `from` stay as they are"
-    )
     adapters: dict[str, AdapterOptions] = Field(
         default_factory=dict, description="small changes of the encoder, by name (LoRA)"
     )
@@ -200,6 +197,9 @@ class TrainOptions(Strict):
     batch_tokens: int = Field(512, gt=0, description="tokens an update, of all processes together")
     microbatch_tokens: int = Field(
         8192, gt=0, description="tokens that a process computes at once; more accumulate"
+    )
+    frozen: bool = Field(
+        False, description="learn heads and adapters only; the start's own tasks stay as they are"
     )
     layer_decay: float = Field(
         1.0, gt=0, le=1, description="learning rate of a layer over that of the layer above it"
@@ -292,7 +292,7 @@ class Run(Strict):
             raise ValueError("tasks: there is none; a run needs at least one")
         for name in self.tasks:
             check_name("tasks", name)
-        if self.encoder.frozen and self.train.adversarial:
+        if self.train.frozen and self.train.adversarial:
             raise ValueError(
                 "train.adversarial shifts what a trunk learns from: this one is frozen"
             )

@@ -55,7 +55,7 @@ class Loop:
         parallel.spread(model, self.options.parallel, processes)
         # What is sharded is gathered by a pass through the whole model, and by no other.
         room = 0 if self.options.parallel == "shard" else ROOM
-        self.features = Features(room) if run.encoder.frozen else None
+        self.features = Features(room) if run.train.frozen else None
         self.stream = MixedStream.of(model.tasks, rows, run)
         self.optimiser = make_optimiser(model, self.options)
         self.meter = Meter(self.options, sum(len(r) for r in rows.values()))

@@ -60,7 +60,7 @@ def prepare(run: Run, device: torch.device, resumed: Model | None = None) -> Pre
     start = _start(run, trains)
     tasks = {name: _task(name, options, start, facts[name]) for name, options in run.tasks.items()}
     heads = {name: _head(task, start) for name, task in tasks.items()}
-    if run.encoder.frozen:  # what the start could do it can still do
+    if run.train.frozen:  # what the start could do it can still do
         tasks = {**start.tasks, **tasks}
         heads = {name: heads.get(name) or start.head(name) for name in tasks}
     model = Model(start.encoder, start.text, tasks, heads, _pooling(tasks, start))
@@ -82,7 +82,7 @@ def _ready(model: Model, run: Run, splits: dict[str, Splits], device: torch.devi
                 f"{model.tasks[name].kind} gives none; leave it out"
             )
     _check_held_out({name: model.tasks[name] for name in run.tasks}, splits)
-    if run.encoder.frozen:
+    if run.train.frozen:
         _freeze(model, run)
     return Prepared(model.to(device), splits)
 
@@ -102,7 +102,7 @@ def _resumed(run: Run, model: Model) -> Model:
     """The model of a checkpoint, its tasks as the recipe has them now."""
     kinds = {name: t.kind for name, t in model.tasks.items()}
     own = {name: t.kind for name, t in run.tasks.items()}
-    if own != kinds and not (run.encoder.frozen and own.items() <= kinds.items()):
+    if own != kinds and not (run.train.frozen and own.items() <= kinds.items()):
         raise UserError(
             f"the checkpoint's tasks are {', '.join(model.tasks)}: other tasks cannot go on from "
             "it; start from its bundle with `encoder: {from: …}`"
