@@ -1,0 +1,79 @@
+"""What recipes score: each run with several seeds, and the mean ± standard deviation of its tests.
+
+    UNMASK_DATA=… .venv/bin/python bench/results.py recipes/banking77.yaml --seeds 3
+    … bench/results.py recipes/xlmt.yaml --name xlmt-german tasks.mood.train=…  # changes too
+
+The models are chosen on held-out training rows; the test rows are scored once. Results go to
+bench/results/tasks-NAME.json; docs/results.md quotes them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from machine import machine, run_json, versions
+
+RESULTS = Path(__file__).parent / "results"
+UNMASK = Path(sys.executable).parent / "unmask"
+
+
+def run(recipe: Path, seed: int, changes: list[str]) -> dict[str, Any]:
+    """One training: seconds, and the scores of its test rows, of the whole and of each tag."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [str(UNMASK), "train", str(recipe), f"train.seed={seed}", *changes, "--json"]
+        done = run_json([*command, "--out", f"{folder}/run"])
+    scores = {
+        f"{s['task']} {s['metric']}{'' if s['metric'] != 'cut' else ' share'}": s["value"]
+        for s in reversed(done["scores"])  # the whole comes before its parts
+        if s["split"] == "test"
+    }
+    return {"seconds": done["seconds"], "scores": scores}
+
+
+def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean, standard deviation and values of each score, and the mean time."""
+    table = {
+        name: [one["scores"][name] for one in runs]
+        for name in runs[0]["scores"]
+        if all(isinstance(one["scores"].get(name), float) for one in runs)
+    }
+    return {
+        "seconds": statistics.mean(one["seconds"] for one in runs),
+        "scores": {
+            name: {
+                "mean": statistics.mean(values),
+                "sd": statistics.stdev(values) if len(values) > 1 else None,
+                "values": values,
+            }
+            for name, values in table.items()
+        },
+    }
+
+
+def main() -> None:
+    """Run, print a line a score, and write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("changes", nargs="*", help="key=value, as in `unmask train`")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--name", help="of the result (the recipe's unless said)")
+    options = parser.parse_intermixed_args()
+    runs = [run(options.recipe, seed, options.changes) for seed in range(options.seeds)]
+    found = summary(runs)
+    name = options.name or options.recipe.stem
+    for score, value in found["scores"].items():
+        print(f"{name}: {score} {value['mean']:.4f} ± {value['sd'] or 0:.4f}")
+    print(f"{name}: {found['seconds']:.0f} s a run")
+    more = {"changes": options.changes, "seeds": options.seeds}
+    result = {**found, **more, "machine": machine(), "versions": versions()}
+    (RESULTS / f"tasks-{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
