@@ -75,6 +75,7 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
     kind: ClassVar[str]
     Options: ClassVar[type[TaskOptions]]
     headline: ClassVar[str]  # the score, from 0 to 1, that the best checkpoint is chosen by
+    reads_rows: ClassVar[bool] = False  # as they stand, each with one example: nothing is drawn
 
     def __init__(
         self,

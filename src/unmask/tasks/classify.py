@@ -78,6 +78,7 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
 
     kind = "classify"
     Options = ClassifyOptions
+    reads_rows = True
 
     @property
     def headline(self) -> str:  # type: ignore[override]

@@ -51,6 +51,7 @@ class Regress(PooledTask[RegressOptions, NumberAnswer]):
 
     kind = "regress"
     Options = RegressOptions
+    reads_rows = True
     width = 1
 
     @property

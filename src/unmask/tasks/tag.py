@@ -69,6 +69,7 @@ class Tag(Task[TagOptions, TagAnswer]):
 
     kind = "tag"
     Options = TagOptions
+    reads_rows = True
     headline = "f1"
     _told = False  # that some spans of the rows are out of step with the words
 

@@ -26,43 +26,72 @@ class Part:
     counted: bool  # False: a stand-in, computed so that all processes take the same steps
     hidden: Hidden | None = None  # where it is known already
 
+    def share(self, member: Member) -> float:
+        """What its summed loss is multiplied by, to be its part of the update's mean."""
+        return float(self.counted) / max(member.targets, 1)
+
     def rows(self, table: Tensor) -> Tensor:
         """Of a tensor with a row for each of its sequences or examples, the rows that count."""
         return table if self.counted else table[:0]
 
 
-def one_by_one(
-    model: Model,
-    task: Task[Any, Any],
-    parts: Sequence[Part],
-    targets: float,
-    weight: float,
-    options: TrainOptions,
-) -> Tensor:
-    """A task's loss, the sum over its parts, whose gradient times `weight` is added to `.grad`.
+@dataclass(frozen=True)
+class Member:
+    """What an update has of one task."""
 
-    Regularisers that the options ask for are in the gradient, and not in the loss.
+    task: Task[Any, Any]
+    parts: Sequence[Part]
+    targets: float  # of all processes
+    weight: float  # of its mean loss in the gradient
+
+
+def one_by_one(model: Model, members: Sequence[Member], options: TrainOptions) -> list[Tensor]:
+    """The tasks' losses, each the sum over its parts; their weighted gradient is added to `.grad`.
+
+    Several members have the same sequences, part for part, and share each pass. Regularisers that
+    the options ask for are in the gradient, and not in the losses; they are for members on their
+    own.
     """
-    total = torch.zeros((), device=model.device)
-    for part in parts:
-        share = float(part.counted) / targets
-        shift = _no_shift(model, part.batch) if options.adversarial else None
-        with model.autocast():
-            outputs, batch = model(task, part.batch, part.hidden, shift)
-            own = loss = task.loss(outputs, batch) * share
-            if options.r_drop:  # (Liang et al., arXiv:2106.14448)
-                others, again = model(task, part.batch, part.hidden)
-                own = (loss + task.loss(others, again) * share) / 2
-                own = own + options.r_drop * task.divergence(outputs, others) * share
-        torch.autograd.backward(own * weight)
-        if shift is not None:
-            worst = _steepest(shift, part.batch, options.adversarial)
+    totals = [torch.zeros((), device=model.device) for _ in members]
+    for parts in zip(*(member.parts for member in members), strict=True):
+        if len(members) == 1:
+            loss, gradient_of = _alone(model, members[0], parts[0], options)
+            losses = [loss]
+        else:
             with model.autocast():
-                outputs, batch = model(task, part.batch, part.hidden, worst)
-                own = task.loss(outputs, batch) * share
-            torch.autograd.backward(own * weight)
-        total += loss.detach()
-    return total
+                batches = [part.batch for part in parts]
+                found = model.shared_outputs([member.task for member in members], batches)
+                losses = [
+                    member.task.loss(outputs, part.batch) * part.share(member)
+                    for member, outputs, part in zip(members, found, parts, strict=True)
+                ]
+            weights = [member.weight for member in members]
+            gradient_of = torch.stack([x * w for x, w in zip(losses, weights, strict=True)]).sum()
+        torch.autograd.backward(gradient_of)
+        totals = [total + loss.detach() for total, loss in zip(totals, losses, strict=True)]
+    return totals
+
+
+def _alone(
+    model: Model, member: Member, part: Part, options: TrainOptions
+) -> tuple[Tensor, Tensor]:
+    """The loss of one task's part, and what the gradient is to be taken of."""
+    task, share = member.task, part.share(member)
+    shift = _no_shift(model, part.batch) if options.adversarial else None
+    with model.autocast():
+        outputs, batch = model(task, part.batch, part.hidden, shift)
+        own = loss = task.loss(outputs, batch) * share
+        if options.r_drop:  # (Liang et al., arXiv:2106.14448)
+            others, again = model(task, part.batch, part.hidden)
+            own = (loss + task.loss(others, again) * share) / 2
+            own = own + options.r_drop * task.divergence(outputs, others) * share
+    if shift is None:
+        return loss, own * member.weight
+    torch.autograd.backward(own * member.weight)
+    worst = _steepest(shift, part.batch, options.adversarial)
+    with model.autocast():
+        outputs, batch = model(task, part.batch, part.hidden, worst)
+        return loss, task.loss(outputs, batch) * share * member.weight
 
 
 def _no_shift(model: Model, batch: Batch) -> Tensor:
@@ -85,12 +114,7 @@ def _steepest(shift: Tensor, batch: Batch, length: float) -> Tensor:
 
 
 def all_together(
-    model: Model,
-    task: Contrast[Any, Any],
-    parts: Sequence[Part],
-    targets: float,
-    weight: float,
-    processes: Processes,
+    model: Model, task: Contrast[Any, Any], member: Member, processes: Processes
 ) -> Tensor:
     """The same for a loss that sets the examples of all parts and processes against one another.
 
@@ -99,6 +123,7 @@ def all_together(
     hand that gradient on to the weights. So the gradient is that of one large batch, in the memory
     of one part. A part draws the same random numbers each time; the last is computed only once.
     """
+    parts = member.parts
     seeds = torch.randint(2**62, (len(parts),)).tolist()  # they follow from the update's own
 
     def forward(number: int) -> tuple[dict[str, Tensor], Batch]:
@@ -117,8 +142,10 @@ def all_together(
     truth, _ = parallel.gather(_joined(truths), processes)
     for tensor in whole.values():
         tensor.requires_grad_()
-    loss = task.contrast(whole, truth) / targets
-    gradients = torch.autograd.grad(loss * weight, list(whole.values()), materialize_grads=True)
+    loss = task.contrast(whole, truth) / max(member.targets, 1)
+    gradients = torch.autograd.grad(
+        loss * member.weight, list(whole.values()), materialize_grads=True
+    )
     pieces = {
         name: torch.split(gradient[places[name]], [len(part.rows(o[name])) for o, part in outputs])
         for name, gradient in zip(whole, gradients, strict=True)

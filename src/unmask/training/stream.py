@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from unmask.batch import Example
 from unmask.data.rows import Rows
 from unmask.errors import UserError
@@ -35,8 +37,12 @@ class Stream:
     it replays nothing but the row that was under way.
     """
 
-    def __init__(self, task: Task[Any, Any], rows: Sequence[Row], seed: int) -> None:
+    def __init__(
+        self, task: Task[Any, Any], rows: Sequence[Row], seed: int, order: str | None = None
+    ) -> None:
+        """`order` names the shuffling: streams of the same rows and name draw them alike."""
         self.task = task
+        self.order = order or task.name
         self.rows = rows
         self.ids = rows.ids.tolist() if isinstance(rows, Rows) else range(len(rows))
         self.seed = seed
@@ -52,14 +58,21 @@ class Stream:
         self._ahead: Example | None = None  # … behind this example
         self._barren = 0  # rows in a row that gave nothing
 
-    def take(self, tokens: int, progress: float = 0.0, longest: int | None = None) -> Chunk:
+    def take(
+        self,
+        tokens: int,
+        progress: float = 0.0,
+        longest: int | None = None,
+        rows: int | None = None,
+    ) -> Chunk:
         """The next examples: at least one, and on until they hold `tokens` positions.
 
+        Or, with `rows`, on to the end of the row of that number, counted from the run's start.
         `progress` is the share of the run that is over, `longest` the tokens of a sequence now.
         """
         finished, length = self.finished, 0
         examples: list[Example] = []
-        while not examples or length < tokens:
+        while (not examples or length < tokens) if rows is None else self.finished < rows:
             if self._ahead is None:
                 self._begin_row(progress, longest)
                 continue
@@ -110,7 +123,7 @@ class Stream:
             self.finished += 1
 
     def _shuffled(self) -> list[int]:
-        order = row_rng(self.seed, self.task.name, self.epoch, -1).permutation(len(self.rows))
+        order = row_rng(self.seed, self.order, self.epoch, -1).permutation(len(self.rows))
         return list(order.tolist())
 
     def _examples(self) -> Iterator[Example]:
@@ -130,13 +143,22 @@ class MixedStream:
     def __init__(self, streams: Mapping[str, Stream], shares: Mapping[str, float]) -> None:
         self.streams = dict(streams)
         self.shares = dict(shares)
+        self.units: dict[str, list[str]] = {}  # tasks that draw the same rows at the same time
+        for name, stream in self.streams.items():
+            self.units.setdefault(stream.order, []).append(name)
 
     @classmethod
     def of(
         cls, tasks: Mapping[str, Task[Any, Any]], rows: Mapping[str, Sequence[Row]], run: Run
     ) -> MixedStream:
-        """The stream of a run: its tasks' rows in the shares of its mixture."""
-        streams = {name: Stream(tasks[name], own, run.train.seed) for name, own in rows.items()}
+        """The stream of a run: its tasks' rows in the shares of its mixture.
+
+        Tasks that read the same rows as they are draw them together, and can share a pass.
+        """
+        streams: dict[str, Stream] = {}
+        for name, own in rows.items():
+            order = next((n for n, one in streams.items() if _alike(one, tasks[name], own)), name)
+            streams[name] = Stream(tasks[name], own, run.train.seed, order)
         return cls(streams, run.mixture.shares({name: len(own) for name, own in rows.items()}))
 
     @property
@@ -153,12 +175,15 @@ class MixedStream:
         chunks: dict[str, Chunk] = {}
         left = tokens
         while left > 0:
-            name = min(self.shares, key=lambda n: self.streams[n].drawn / self.shares[n])
-            size = max(int(tokens * self.shares[name]), 1)
-            new = self.streams[name].take(min(left, size), progress, longest)
-            old = chunks.get(name, Chunk(name, [], 0))
-            chunks[name] = Chunk(name, old.examples + new.examples, old.rows + new.rows)
-            left -= new.tokens
+            first = min(self.units, key=lambda n: self.streams[n].drawn / self.shares[n])
+            size = max(int(tokens * self.shares[first]), 1)
+            asked = min(-(-left // len(self.units[first])), size)
+            for name in self.units[first]:
+                rows = None if name == first else self.streams[first].finished
+                new = self.streams[name].take(asked, progress, longest, rows)
+                old = chunks.get(name, Chunk(name, [], 0))
+                chunks[name] = Chunk(name, old.examples + new.examples, old.rows + new.rows)
+                left -= new.tokens
         return list(chunks.values())
 
     def state(self) -> dict[str, Any]:
@@ -169,3 +194,15 @@ class MixedStream:
         """Go on from these places."""
         for name, stream in self.streams.items():
             stream.load(state[name])
+
+
+def _alike(stream: Stream, task: Task[Any, Any], rows: Sequence[Row]) -> bool:
+    """Whether a task reads the rows of a stream, and as that one's task does."""
+    ours, theirs = task.options, stream.task.options
+    if not (task.reads_rows and stream.task.reads_rows):
+        return False
+    if (ours.train, ours.inputs) != (theirs.train, theirs.inputs):
+        return False
+    if isinstance(rows, Rows) and isinstance(stream.rows, Rows):
+        return np.array_equal(rows.ids, stream.rows.ids)
+    return rows is stream.rows

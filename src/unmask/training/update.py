@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from unmask.batch import collate
 from unmask.model import ROW_TOKENS, Model
 from unmask.recipe import TrainOptions
 from unmask.tasks import Contrast
 from unmask.training import parallel
-from unmask.training.backward import Part, all_together, one_by_one
+from unmask.training.backward import Member, Part, all_together, one_by_one
 from unmask.training.features import Features
 from unmask.training.optimiser import Optimiser, gradient_norm
 from unmask.training.processes import Processes
@@ -75,25 +77,50 @@ def accumulate(
     """
     model.train()
     parts: dict[str, list[Part]] = {task: [] for task in share}
+    contents: dict[str, list[Any]] = {task: [] for task in share}
     own: Counter[str] = Counter(dict.fromkeys(share, 0))
     for micro in microbatches:
         batch = collate(micro.examples, ROW_TOKENS).to(model.device)
         task = model.tasks[micro.task]
         hidden = None if features is None else features.hidden(model, task, micro.examples)
         parts[micro.task].append(Part(batch, micro.counted, hidden))
-        own[micro.task] += micro.counted and model.tasks[micro.task].targets(batch)
+        contents[micro.task].append([s.content for e in micro.examples for s in e.sequences])
+        own[micro.task] += micro.counted and task.targets(batch)
     targets = processes.total(own)
-    losses = {}
-    for name, some in parts.items():
-        task = model.tasks[name]
-        weight = task.options.weight * share[name] * scale
+    losses: dict[str, Tensor] = {}
+    alone = features is not None or options.r_drop or options.adversarial
+    for names in [[name] for name in share] if alone else _alike(model, contents):
+        members = [
+            Member(
+                model.tasks[name],
+                parts[name],
+                targets[name],
+                model.tasks[name].options.weight * share[name] * scale,
+            )
+            for name in names
+        ]
+        first = members[0].task
         if features is not None:  # the trunk is frozen, and without dropout
-            model.encoder.train(task.options.adapter is not None)
-        if isinstance(task, Contrast):
-            losses[name] = all_together(model, task, some, targets[name], weight, processes)
+            model.encoder.train(first.options.adapter is not None)
+        if isinstance(first, Contrast):
+            losses[names[0]] = all_together(model, first, members[0], processes)
         else:
-            losses[name] = one_by_one(model, task, some, targets[name], weight, options)
-    return processes.total({name: float(loss) for name, loss in losses.items()})
+            losses |= zip(names, one_by_one(model, members, options), strict=True)
+    return processes.total({name: float(losses[name]) for name in share})
+
+
+def _alike(model: Model, contents: Mapping[str, Any]) -> list[list[str]]:
+    """The tasks of an update, those together whose microbatches are of the same sequences."""
+    groups: list[tuple[Any, list[str]]] = []
+    for name, content in contents.items():
+        task = model.tasks[name]
+        key = (task.options.adapter, content) if task.one_pass else name
+        fellows = next((names for known, names in groups if known == key), None)
+        if fellows is None or isinstance(task, Contrast):
+            groups.append((key, [name]))
+        else:
+            fellows.append(name)
+    return [names for _, names in groups]
 
 
 def _seed(seed: int, step: int, rank: int) -> int:
