@@ -35,6 +35,7 @@ from unmask.saving import save_as
 from unmask.tasks import KINDS, Draw, Task, row_rng, search
 from unmask.tasks.contrast import info_nce
 from unmask.tasks.search import nearest, ranks
+from unmask.training import loop
 from unmask.training.backward import Part, all_together
 from unmask.training.mine import mine
 from unmask.training.processes import Processes
@@ -305,6 +306,31 @@ def test_microbatches_and_processes_change_nothing(recipe: dict[str, Any], tmp_p
     for name in ("cut", "two-replicate-8192", "two-replicate-60", "two-shard-60"):
         found = updates(tmp_path / name)
         np.testing.assert_allclose(found, expected, atol=2e-5, rtol=1e-4, err_msg=name)
+
+
+def test_going_on_is_exact(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With dropout, many microbatches, and texts drawn by label."""
+    path = tmp_path / "labelled.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in LABELLED))
+    recipe["encoder"]["style"] = "classic"
+    recipe["tasks"]["near"] = {"kind": "embed", "train": str(path), "valid": None}
+    recipe["train"] |= {"batch_tokens": 150, "microbatch_tokens": 60, "save_every": 2}
+    unmask.train(recipe, tmp_path / "whole")
+    real = loop.gradient
+
+    def broken(*given: Any) -> Any:
+        if given[3] == 4:
+            raise InterruptedError
+        return real(*given)
+
+    monkeypatch.setattr(loop, "gradient", broken)
+    with pytest.raises(InterruptedError):
+        unmask.train(recipe, tmp_path / "broken")
+    monkeypatch.undo()
+    unmask.train(recipe, tmp_path / "broken", resume=True)
+    np.testing.assert_array_equal(updates(tmp_path / "broken"), updates(tmp_path / "whole"))
 
 
 # ---- what is an example ----
