@@ -152,7 +152,9 @@ def gradients(model: Model, chunks: list[Chunk]) -> dict[str, torch.Tensor]:
     for chunk in chunks:
         tokens[chunk.task] += chunk.tokens
     share = {task: count / tokens.total() for task, count in tokens.items()}
-    accumulate(model, [Microbatch(c.task, c.examples) for c in chunks], share, Processes(), TrainOptions())
+    accumulate(
+        model, [Microbatch(c.task, c.examples) for c in chunks], share, Processes(), TrainOptions()
+    )
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
