@@ -36,7 +36,7 @@ from unmask.tasks import KINDS, Draw, Task, row_rng, search
 from unmask.tasks.contrast import info_nce
 from unmask.tasks.search import nearest, ranks
 from unmask.training import loop
-from unmask.training.backward import Part, all_together
+from unmask.training.backward import Member, Part, all_together
 from unmask.training.mine import mine
 from unmask.training.processes import Processes
 from unmask.training.share import Microbatch
@@ -241,7 +241,7 @@ def test_only_the_last_part_keeps_its_graph_and_is_computed_once(
     monkeypatch.setattr(
         task, "outputs", lambda *a: seen.append(torch.is_grad_enabled()) or outputs(*a)
     )
-    all_together(model, task, parts, 3.0, 1.0, ALONE)  # type: ignore[arg-type]
+    all_together(model, task, Member(task, parts, 3.0, 1.0), ALONE)  # type: ignore[arg-type]
     assert seen == [False, False, True, True, True]
 
 
