@@ -8,10 +8,11 @@ from unmask.tasks.classify import Classify
 from unmask.tasks.detect import Detect
 from unmask.tasks.mlm import Mlm
 from unmask.tasks.order import Order
+from unmask.tasks.tally import Choices, Tally
 
 KINDS: dict[str, type[Task[Any, Any]]] = {
     kind.kind: kind for kind in (Classify, Mlm, Detect, Order)
 }
 OPTIONS: dict[str, type[TaskOptions]] = {name: kind.Options for name, kind in KINDS.items()}
 
-__all__ = ["KINDS", "OPTIONS", "Answer", "Draw", "Row", "Task", "row_rng"]
+__all__ = ["KINDS", "OPTIONS", "Answer", "Choices", "Draw", "Row", "Tally", "Task", "row_rng"]

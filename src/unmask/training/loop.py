@@ -222,12 +222,14 @@ def fingerprint(*splits: Sequence[Row] | None) -> str:
     return digest.hexdigest()
 
 
-def evaluate(model: Model, rows: Mapping[str, Sequence[Row]], split: str) -> list[Score]:
-    """Scores of each task on its rows."""
+def evaluate(
+    model: Model, rows: Mapping[str, Sequence[Row]], split: str, resample: bool = False
+) -> list[Score]:
+    """Scores of each task on its rows, with intervals if asked for."""
     found: list[Score] = []
     for name, own in rows.items():
         task = model.task(name)
-        found += scores(task, split, judge(model, task, own), model.precision)
+        found += scores(task, split, judge(model, task, own), model.precision, resample)
     return found
 
 
@@ -238,4 +240,7 @@ def _mean_headline(model: Model, found: Sequence[Score]) -> float:
 
 def _summary(model: Model, found: Sequence[Score]) -> str:
     whole = {s.task: s for s in reversed(found) if s.metric == model.tasks[s.task].headline}
-    return ", ".join(f"{name} {s.metric} {s.value:.4f}" for name, s in sorted(whole.items()))
+    return ", ".join(
+        f"{name} {s.metric} {s.reason if s.value is None else format(s.value, '.4f')}"
+        for name, s in sorted(whole.items())
+    )

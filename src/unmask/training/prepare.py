@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from unmask.data.duplicates import duplicates
 from unmask.data.sources import Rows
 from unmask.data.splits import Splits, split_rows
 from unmask.encoder import Encoder, EncoderConfig, HeadConfig, preset
@@ -64,6 +65,7 @@ def prepare(run: Run, device: torch.device, resumed: Model | None = None) -> Pre
     heads = {name: _head(task, start) for name, task in tasks.items()}
     model = Model(start.encoder, start.text, tasks, heads, start.pooling)
     _check_held_out(tasks, splits)
+    _warn_of_duplicates(run, splits)
     return Prepared(model.to(device), splits)
 
 
@@ -188,6 +190,18 @@ def _check_held_out(tasks: Mapping[str, Task[Any, Any]], splits: Mapping[str, Sp
             )
             if next(examples, None) is None:
                 raise UserError(f"task {name}: no row of its {split} split has anything to score")
+
+
+def _warn_of_duplicates(run: Run, splits: Mapping[str, Splits]) -> None:
+    """Say which held-out rows stand in the training rows too."""
+    for name, own in splits.items():
+        held = {s: rows for s in ("valid", "test") if (rows := getattr(own, s)) is not None}
+        if own.train is None or not held:
+            continue
+        found = duplicates(list(held.values()), own.train, run.tasks[name].inputs)
+        for split, one in zip(held, found, strict=True):
+            if one.count:
+                log.warning("task %s, %s: %s: scores on them are of memory", name, split, one)
 
 
 def fitting_precision(wanted: str, device: torch.device) -> Any:
