@@ -77,9 +77,11 @@ def _tags(score: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(score[tag] for tag in _TAGS)
 
 
-def _group(score: Mapping[str, Any]) -> str:
-    """What the rows of a score have in common."""
-    return " · ".join(str(tag) for tag in _tags(score) if tag is not None)
+def _group(score: Mapping[str, Any], whole: Mapping[str, Any] | None) -> str:
+    """What the rows of a score have in common, and those of `whole` have not."""
+    known = _tags(whole) if whole else (None, None, "text")
+    tags = zip(_tags(score), known, strict=True)
+    return " · ".join(str(own) for own, other in tags if own is not None and own != other)
 
 
 def _headlines(groups: _Groups, shown: Mapping[tuple[str, str], Any]) -> list[Any]:

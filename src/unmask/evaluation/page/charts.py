@@ -45,7 +45,7 @@ def interval_bar(value: float, low: float | None, high: float | None) -> Markup:
 def heat_map(labels: Sequence[str], counts: Sequence[Sequence[int]], t: Words) -> Markup:
     """A confusion matrix (C, C): a row a truth, a column an answer, darker for a larger share."""
     C = len(labels)
-    cell = 40 if C <= 12 else 24 if C <= 30 else 15
+    cell = 40 if C <= 12 else 24 if C <= 30 else 12
     names = [name if len(name) <= 30 else name[:29] + "…" for name in labels]
     side = 14 + max(_width(name) for name in names)  # the labels' room, left and above
     end = side + C * cell

@@ -14,7 +14,7 @@ ENGLISH = {
     "shape": "{layers} layers, {width} wide, {weights:.1f} million weights with all heads",
     "started": "started from {source}",
     "scratch": "trained from nothing",
-    "notes": "To be known first",
+    "notes": "Read this first",
     "duplicates": "Rows that stand in the training rows too",
     "unknown": "not known",
     "first": "first: row {number}",
@@ -34,6 +34,7 @@ ENGLISH = {
     "by": "By language, domain and modality",
     "by_help": "A difference is worth a thought where the intervals do not meet.",
     "group": "Group",
+    "all": "all rows",
     "confusion": "What is taken for what",
     "confusion_help": (
         "A row for each true label, a column for each answer; the darker, the larger the share of "
@@ -46,11 +47,11 @@ ENGLISH = {
     "answer": "Answer",
     "count": "Count",
     "of_truth": "Of the truth's rows",
-    "calibration": "Does a probability mean what it says?",
+    "calibration": "Calibration",
     "calibration_help": (
-        "Answers by the probability that they were given. Where it means what it says, bars reach "
-        "the diagonal: below it the model is too sure, above it not sure enough. Pale bars stand "
-        "on fewer than ten answers."
+        "Does a probability mean what it says? Answers by the probability that they were given: "
+        "where it does, bars reach the diagonal. Below it the model is too sure, above it not sure "
+        "enough. Pale bars stand on fewer than ten answers. Underneath, how many answers each has."
     ),
     "chance": (
         "The expected calibration error is {ece}. Were every probability right, so few answers "
