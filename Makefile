@@ -27,6 +27,7 @@ browser:
 	@command -v chromium chromium-browser >/dev/null || { \
 		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 		echo "installing chromium for the tests of pages" && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
 	} || echo "no chromium: the tests of pages in a browser will be SKIPPED"
 

@@ -37,16 +37,15 @@ ENGLISH = {
     "all": "all rows",
     "confusion": "What is taken for what",
     "confusion_help": (
-        "A row for each true label, a column for each answer; the darker, the larger the share of "
-        "its row. Right answers lie on the diagonal."
+        "A row for each true label, a column for each answer; the stronger the colour, the larger "
+        "the share of its row. Right answers lie on the diagonal."
     ),
     "too_many": "With {labels} labels only those most often taken for one another are listed.",
     "pairs": "Most often confused",
     "no_pairs": "No answer is wrong.",
     "truth": "Truth",
     "answer": "Answer",
-    "count": "Count",
-    "of_truth": "Of the truth's rows",
+    "of_truth": "Of its rows",
     "calibration": "Calibration",
     "calibration_help": (
         "Does a probability mean what it says? Answers by the probability that they were given: "
