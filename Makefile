@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: setup demo test test-slow lint bench-setup clean
+.PHONY: setup demo test test-slow lint bench-setup browser clean
 setup: $(VENV)/.ready
 
 # Torch first, at its pinned version: an open range would fetch gigabytes of CUDA builds.
@@ -19,8 +19,17 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/python examples/demo.py
 
-test: setup
+test: setup browser
 	$(BIN)/python -m pytest
+
+# Tests of pages need a browser. Where it cannot be installed they are skipped, and say so.
+browser:
+	@command -v chromium chromium-browser >/dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		echo "installing chromium for the tests of pages" && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	} || echo "no chromium: the tests of pages in a browser will be SKIPPED"
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

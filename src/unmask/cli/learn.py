@@ -83,33 +83,32 @@ def train(
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
     recipe: Annotated[Path | None, typer.Option(help="Score its rows (default: own)")] = None,
-    errors: Annotated[int, typer.Option(min=0, help="How many of the worst errors to list.")] = 5,
+    errors: Annotated[
+        int | None,
+        typer.Option(min=0, help="How many worst errors a task to list (default: 5; page: 100)"),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page for the browser: .html")] = None,
     json: Json = False,
 ) -> None:
     """Score a BUNDLE on the held-out rows of its own recipe, or of another.
 
-    Example: unmask eval runs/demo/bundle --errors 10
+    Example: unmask eval runs/demo/bundle --html scores.html
     """
-    from unmask.cli.output import print_json, print_scores, print_table, shorten
+    from unmask.cli.output import print_json, print_scores, print_worst
+    from unmask.cli.tables import check_output
     from unmask.evaluation.evaluate import evaluate as run
 
-    found = run(bundle, recipe, errors)
+    check_output(html, (".html",))
+    count = errors if errors is not None else 100 if html else 5
+    found = run(bundle, recipe, count)
+    if html:
+        from unmask.evaluation.page import render
+        from unmask.files import write_text
+
+        write_text(html, render(found))
+        typer.echo(f"wrote {html}", err=True)
     if json:
         print_json(found)
-        return
-    print_scores(found["scores"])
-    if found["worst"]:
-        print_table(
-            "\nworst errors",
-            ["task", "surprise", "truth", "answer", "input"],
-            [
-                [
-                    item["task"],
-                    item["surprise"],
-                    shorten(item["truth"], 30),
-                    shorten(item["answer"], 30),
-                    shorten(item["input"], 80),
-                ]
-                for item in found["worst"]
-            ],
-        )
+    else:
+        print_scores(found["scores"])
+        print_worst(found["worst"], count if errors is not None else 5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -34,21 +35,41 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
 
 
 def print_scores(records: Sequence[Mapping[str, Any]]) -> None:
-    """Scores as a table: one row for each task, split and tag, one column a metric."""
-    metrics = list(dict.fromkeys(record["metric"] for record in records))
-    places = ("task", "split", "language", "domain")
-    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    """Scores as a table, one a line with its interval; what a line shares with the last is blank.
+
+    The columns of tags are there only where some score has one.
+    """
+    from unmask.evaluation.scores import figure
+
+    tags = [tag for tag in ("language", "domain") if any(record.get(tag) for record in records)]
+    places = ["task", "split", *tags]
+    rows: list[list[object]] = []
+    last: list[str] = []
     for record in records:
-        key = tuple(str(record.get(place) or "all") for place in places)
-        rows.setdefault(key, {"rows": record["rows"]})[record["metric"]] = record["value"]
-    print_table(
-        "",
-        [*places, *metrics, "rows"],
-        [
-            [*key, *(cells.get(metric, "–") for metric in metrics), cells["rows"]]
-            for key, cells in rows.items()
-        ],
-    )
+        place = [str(record.get(key) or "all") for key in places]
+        rows.append(
+            [
+                *([""] * len(place) if place == last else place),
+                record["metric"],
+                figure(record),
+                record["rows"],
+            ]
+        )
+        last = place
+    print_table("", [*places, "metric", "score (95 % interval)", "rows"], rows)
+
+
+def print_worst(errors: Sequence[Mapping[str, Any]], count: int) -> None:
+    """The worst errors of each task, so many of each."""
+    seen: Counter[str] = Counter()
+    rows: list[list[object]] = []
+    for item in errors:
+        seen[item["task"]] += 1
+        if seen[item["task"]] <= count:
+            short = (shorten(item[key], n) for key, n in (("truth", 24), ("answer", 24)))
+            rows.append([item["task"], item["surprise"], *short, shorten(item["input"], 60)])
+    if rows:
+        print_table("\nworst errors", ["task", "surprise", "truth", "answer", "input"], rows)
 
 
 def shorten(text: str, width: int) -> str:

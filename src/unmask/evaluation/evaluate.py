@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from unmask import bundle as bundles
 from unmask import progress, recipe
+from unmask.data.duplicates import duplicates
 from unmask.data.rows import Rows
 from unmask.data.splits import Splits, split_rows
 from unmask.errors import UserError
-from unmask.evaluation.scores import judge, scores, worst
+from unmask.evaluation.bootstrap import LEVEL
+from unmask.evaluation.choosing import calibration, confusion
+from unmask.evaluation.scores import Judged, judge, laid_out, scores, worst
+from unmask.model import Model
 from unmask.recipe import Run, TaskOptions
 from unmask.runtime.threads import use_available_cpus
 from unmask.tasks import OPTIONS, Task
@@ -22,55 +28,158 @@ log = logging.getLogger("unmask")
 def evaluate(
     bundle: str | Path, recipe_path: Path | None = None, errors: int = 5
 ) -> dict[str, Any]:
-    """Scores of every task with held-out rows, and its worst errors.
+    """Every task's scores on its held-out rows with 95 % intervals, and what lies behind them.
 
     The rows are those of the bundle's own recipe unless another is given; then its tasks, matched
-    by name, say which rows and columns to read. The last of its stages counts.
+    by name, say which rows and columns to read. The last of its stages counts. Plain data comes
+    back, which `unmask.evaluation.page.render` turns into HTML; docs/scores.md names every key.
     """
     folder = Path(bundle)
     use_available_cpus()
     model = bundles.load(folder)
-    if recipe_path is None and not (folder / "recipe.yaml").is_file():
+    own = _last_run(folder / "recipe.yaml") if (folder / "recipe.yaml").is_file() else None
+    run = own if recipe_path is None else _last_run(recipe_path)
+    if run is None:
         raise UserError(f"{folder} was not trained by a recipe: say which rows with --recipe")
-    data = recipe.read(recipe_path or folder / "recipe.yaml")
-    run = list(recipe.parse(data, OPTIONS).values())[-1]
     shared = [name for name in run.tasks if name in model.tasks]
     if not shared:
         raise UserError(
             f"the recipe's tasks ({', '.join(run.tasks)}) are none of the bundle's "
             f"({', '.join(model.tasks)}): give them the same names"
         )
-    found: dict[str, Any] = {"precision": model.precision, "scores": [], "worst": []}
-    tasks = {name: _reading(model.task(name), run.tasks[name]) for name in shared}
-    splits = {name: _held_out(name, run, recipe_path is not None) for name in shared}
-    for split in ("valid", "test"):
-        held: list[tuple[Task[Any, Any], Rows]] = []
-        for name, task in tasks.items():
-            rows = getattr(splits[name], split)
-            if rows is not None:
-                task.check(rows, split)
-                held.append((task, rows))
-        with progress.bar(split, sum(len(rows) for _, rows in held)) as advance:
-            judged = judge(model, held, advance)
-        for (task, _), own in zip(held, judged, strict=True):
-            found["scores"] += [s.record() for s in scores(task, split, own, model.precision)]
-            if split == "test" or splits[task.name].test is None:
-                found["worst"] += worst(task, own, errors)
+    found: dict[str, Any] = {
+        "bundle": str(bundle),
+        "recipe": str(recipe_path) if recipe_path else None,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "precision": model.precision,
+        "trunk": _trunk(model, own),
+        "level": LEVEL,
+        "notes": [],
+        **{key: [] for key in ("tasks", "scores", "duplicates", "confusion", "calibration")},
+        "worst": [],
+    }
+    held: dict[str, list[tuple[Task[Any, Any], Rows]]] = {"valid": [], "test": []}
+    for name in shared:
+        options = run.tasks[name]
+        task = _reading(model.task(name), options)
+        splits = _splits(name, options, run.train.seed, found)
+        drawn = options.train and float in (type(options.valid), type(options.test))
+        if recipe_path is not None and drawn:
+            _note(
+                found,
+                f"task {name}: its held-out rows are drawn from `train` by this recipe; the "
+                "bundle may have been trained on them",
+            )
+        own_rows = {s: rows for s in held if (rows := getattr(splits, s)) is not None}
+        if not own_rows:
+            _note(found, f"task {name}: no scores, for the recipe holds out no rows of it")
+            continue
+        known = splits.train if recipe_path is None else _trained_on(own, name)
+        found["duplicates"] += _again(task, own_rows, known, model.task(name).options, found)
+        for split, rows in own_rows.items():
+            task.check(rows, split)
+            held[split].append((task, rows))
+    tested = {task.name for task, _ in held["test"]}
+    for split, jobs in held.items():
+        with progress.bar(split, sum(len(rows) for _, rows in jobs)) as advance:
+            judged = judge(model, jobs, advance)
+        for (task, _), answered in zip(jobs, judged, strict=True):
+            if not any(one.answers for one in answered):
+                said = "no scores, for no row has anything to score"
+                _note(found, f"task {task.name}, {split}: {said}")
+                continue
+            records = scores(task, split, answered, model.precision, resample=True)
+            found["scores"] += [score.record() for score in records]
+            if split == "test" or task.name not in tested:
+                _look_closer(found, task, split, answered, errors)
     if not found["scores"]:
         raise UserError("no task of the recipe has held-out rows: give it `test` or `valid`")
     return found
 
 
-def _held_out(name: str, run: Run, other: bool) -> Splits:
-    """A task's rows; a warning where another recipe draws them from what it trains on."""
-    options = run.tasks[name]
-    if other and options.train and float in (type(options.valid), type(options.test)):
-        log.warning(
-            "task %s: its held-out rows are drawn from `train` by this recipe; the bundle may "
-            "have been trained on them",
-            name,
+def _look_closer(
+    found: dict[str, Any], task: Task[Any, Any], split: str, judged: list[Judged], errors: int
+) -> None:
+    """Beside the scores: the confusion matrix, the calibration and the worst errors."""
+    answers, rows, _ = laid_out(judged)
+    of = {"task": task.name, "split": split}
+    found["tasks"].append(
+        {**of, "kind": task.kind, "headline": task.headline, "rows": len(judged),
+         "answers": len(answers)}
+    )  # fmt: skip
+    if (choices := task.choices(answers, rows)) is not None:
+        found["confusion"].append({**of, **confusion(choices)})
+        found["calibration"].append({**of, **calibration(choices)})
+    found["worst"] += worst(task, judged, errors)
+
+
+def _last_run(path: Path) -> Run:
+    return list(recipe.parse(recipe.read(path), OPTIONS).values())[-1]
+
+
+def _trunk(model: Model, own: Run | None) -> dict[str, Any]:
+    config = model.encoder.config
+    return {
+        "layers": config.num_layers,
+        "width": config.hidden_size,
+        "weights": sum(p.numel() for p in model.parameters()),
+        "from": own.encoder.source if own else None,
+    }
+
+
+def _splits(name: str, options: TaskOptions, seed: int, found: dict[str, Any]) -> Splits:
+    """The task's rows; where those to learn from are gone, what does not need them."""
+    try:
+        return split_rows(name, options, seed)
+    except UserError as error:
+        if options.train is None:
+            raise
+        rest = split_rows(name, options.model_copy(update={"train": None}), seed)
+        if rest.valid is None and rest.test is None:
+            raise
+        _note(
+            found,
+            f"task {name}: its training rows could not be read ({error}); rows held out of them "
+            "are not scored",
         )
-    return split_rows(name, options, run.train.seed)
+        return rest
+
+
+def _trained_on(own: Run | None, name: str) -> Rows | None:
+    """The rows that the bundle learnt a task from, if they can still be had."""
+    if own is None or name not in own.tasks:
+        return None
+    try:
+        return split_rows(name, own.tasks[name], own.train.seed).train
+    except UserError:
+        return None
+
+
+def _again(
+    task: Task[Any, Any],
+    held: dict[str, Rows],
+    known: Rows | None,
+    trained: TaskOptions,
+    found: dict[str, Any],
+) -> list[dict[str, Any]]:
+    """For each split, how many of its rows the bundle was trained on."""
+    of = [{"task": task.name, "split": split} for split in held]
+    if known is None or len(trained.inputs) != len(task.options.inputs):
+        said = "the bundle's training rows could not be read, so whether held-out rows stand there "
+        _note(found, f"task {task.name}: {said}too is not known")
+        empty = {"count": None, "first": None, "text": None}
+        return [{**o, "rows": len(r), **empty} for o, r in zip(of, held.values(), strict=True)]
+    looked = duplicates(list(held.values()), known, task.options.inputs, trained.inputs)
+    for split, one in zip(held, looked, strict=True):
+        if one.count:
+            _note(found, f"task {task.name}, {split}: {one}: scores on them are of memory")
+    return [{**o, **asdict(one)} for o, one in zip(of, looked, strict=True)]
+
+
+def _note(found: dict[str, Any], text: str) -> None:
+    """What a reader of the scores must know, in the result and as a warning."""
+    found["notes"].append(text)
+    log.warning("%s", text)
 
 
 def _reading(task: Task[Any, Any], options: TaskOptions) -> Task[Any, Any]:

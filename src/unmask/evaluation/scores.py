@@ -3,37 +3,58 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from unmask.batch import Example
 from unmask.errors import UserError
+from unmask.evaluation.bootstrap import Interval, intervals, intervals_by_score
+from unmask.evaluation.choosing import calibration_tally
 from unmask.model import Model
 from unmask.recipe import Column
-from unmask.tasks import Answer, Draw, Row, Task, row_rng
+from unmask.tasks import Answer, Draw, Row, Tally, Task, row_rng
 
 _EVALUATION_SEED = 0x5C0  # corruption drawn for scoring never changes
 
 
 @dataclass(frozen=True)
 class Score:
-    """One figure, what it is of, and how many rows stand behind it."""
+    """One figure, what it is of, and how many rows stand behind it.
+
+    `value` is None where these rows cannot give it; then `reason` says why. `low` and `high` are a
+    95 % interval from so many `resamples` of the rows, where it was asked for and can be had.
+    """
 
     task: str
     split: str
     metric: str
-    value: float
+    value: float | None
     rows: int
     language: str | None = None
     domain: str | None = None
     modality: str | None = "text"
     precision: str = "fp32"  # that the model computed in
+    low: float | None = None
+    high: float | None = None
+    resamples: int | None = None
+    reason: str | None = None
 
     def record(self) -> dict[str, Any]:
-        """The score as plain data."""
-        return asdict(self)
+        """The score as plain data; without interval and reason where there is none."""
+        optional = ("low", "high", "resamples", "reason")
+        return {k: v for k, v in asdict(self).items() if v is not None or k not in optional}
+
+
+def figure(record: Mapping[str, Any]) -> str:
+    """A score's record in a few words: `0.9412 (0.933–0.949)`, or why there is no figure."""
+    if record["value"] is None:
+        return f"– ({record['reason']})"
+    bounds = f" ({record['low']:.3f}–{record['high']:.3f})" if "low" in record else ""
+    return f"{record['value']:.4f}{bounds}"
 
 
 @dataclass(frozen=True)
@@ -77,64 +98,124 @@ def judge(
 
 
 def scores(
-    task: Task[Any, Any], split: str, judged: Sequence[Judged], precision: str
+    task: Task[Any, Any],
+    split: str,
+    judged: Sequence[Judged],
+    precision: str,
+    resample: bool = False,
 ) -> list[Score]:
     """All of the task's metrics over all rows, then over the rows of each tag's value.
 
-    Where rows were cut to fit, the metric `cut` says what share of them.
+    Where rows were cut to fit, the metric `cut` says what share of them. With `resample` each has
+    its interval.
     """
     judged = [one for one in judged if one.answers]
     if not judged:
         raise UserError(f"task {task.name}: no row of its {split} split has anything to score")
     fixed = {k: v for k, v in task.options.tags.items() if isinstance(v, str)}
-    found = _measure(task, split, judged, precision, fixed)
-    cut = sum(any(answer.dropped for answer in one.answers) for one in judged) / len(judged)
-    if cut:
-        found.append(Score(task.name, split, "cut", cut, len(judged), precision=precision, **fixed))
+    groups: list[tuple[dict[str, str], Sequence[Judged]]] = [(fixed, judged)]
     for tag, column in task.options.tags.items():
         if not isinstance(column, Column):
             continue
-        groups: dict[str, list[Judged]] = {}
+        values: dict[str, list[Judged]] = {}
         for one in judged:
             if one.row.get(column.column) is not None:
-                groups.setdefault(str(one.row[column.column]), []).append(one)
-        for value in sorted(groups):
-            found += _measure(task, split, groups[value], precision, {**fixed, tag: value})
+                values.setdefault(str(one.row[column.column]), []).append(one)
+        groups += [({**fixed, tag: value}, values[value]) for value in sorted(values)]
+    found: list[Score] = []
+    for tags, own in groups:
+        measured = _measure(task, own, resample)
+        if own is judged and (cut := _cut(own)).total()["cut"]:
+            measured |= _of_tally(cut, np.arange(len(own)), resample)
+        for metric, (value, interval) in measured.items():
+            low, high, resamples = interval or (None, None, None)
+            known = math.isfinite(value)
+            found.append(
+                Score(
+                    task=task.name,
+                    split=split,
+                    metric=metric,
+                    value=value if known else None,
+                    rows=len(own),
+                    precision=precision,
+                    low=low if known else None,
+                    high=high if known else None,
+                    resamples=resamples if known else None,
+                    reason=None if known else _reason(task, metric),
+                    **tags,
+                )
+            )
     return found
 
 
-def _measure(
-    task: Task[Any, Any],
-    split: str,
-    judged: Sequence[Judged],
-    precision: str,
-    tags: dict[str, str],
-) -> list[Score]:
+_Measured = dict[str, tuple[float, Interval | None]]
+
+
+def _measure(task: Task[Any, Any], judged: Sequence[Judged], resample: bool) -> _Measured:
+    """Each metric over these rows, with its interval."""
+    answers, rows, owner = laid_out(judged)
+    values = task.score(answers, rows)
+    found: dict[str, Interval] = {}
+    if resample and (tally := task.tally(answers, rows)) is not None:
+        found = intervals(tally, owner)
+    elif resample:
+        found = intervals_by_score(
+            lambda which: task.score([answers[i] for i in which], [rows[i] for i in which]), owner
+        )
+    measured: _Measured = {metric: (value, found.get(metric)) for metric, value in values.items()}
+    choices = task.choices(answers, rows)
+    if choices is not None:
+        measured |= _of_tally(calibration_tally(choices), owner, resample)
+    return measured
+
+
+def laid_out(judged: Sequence[Judged]) -> tuple[list[Answer], list[Row], np.ndarray]:
+    """All answers (N), the row of each, and that row's number among those with any answer (N,)."""
+    judged = [one for one in judged if one.answers]
     answers = [answer for one in judged for answer in one.answers]
     rows = [one.row for one in judged for _ in one.answers]
-    return [
-        Score(task.name, split, metric, value, len(judged), precision=precision, **tags)
-        for metric, value in task.score(answers, rows).items()
-    ]
+    return answers, rows, np.repeat(np.arange(len(judged)), [len(one.answers) for one in judged])
+
+
+def _of_tally(tally: Tally, owner: np.ndarray, resample: bool) -> _Measured:
+    found = intervals(tally, owner) if resample else {}
+    return {metric: (value, found.get(metric)) for metric, value in tally.total().items()}
+
+
+def _cut(judged: Sequence[Judged]) -> Tally:
+    """The share of rows that were cut to fit."""
+    return Tally.of_means(cut=[any(a.dropped for a in one.answers) for one in judged])
+
+
+def _reason(task: Task[Any, Any], metric: str) -> str:
+    return task.undefined.get(metric, f"{metric} is not defined on these rows")
 
 
 def headline(task: Task[Any, Any], found: Sequence[Score]) -> float:
     """The score from 0 to 1 by which the task's checkpoints are compared; 0 where it has none."""
     value = next(s.value for s in found if s.task == task.name and s.metric == task.headline)
-    return value if math.isfinite(value) else 0.0
+    return 0.0 if value is None else value
 
 
 def worst(task: Task[Any, Any], judged: Sequence[Judged], count: int) -> list[dict[str, Any]]:
-    """The answers furthest from their truth, worst first."""
-    found: list[dict[str, Any]] = [
-        {
-            "task": task.name,
-            "input": task.shown(one.row),
-            "truth": task.truth(one.row),
-            "answer": answer.short,
-            "surprise": task.surprise(answer, one.row),
-        }
+    """The answers furthest from their truth, worst first, with what their rows are tagged by."""
+    far = [
+        (task.surprise(answer, one.row), one.row, answer)
         for one in judged
         for answer in one.answers
     ]
-    return sorted(found, key=lambda item: item["surprise"], reverse=True)[:count]
+    far.sort(key=lambda item: item[0], reverse=True)
+    return [
+        {
+            "task": task.name,
+            "input": task.shown(row),
+            "truth": task.truth(row),
+            "answer": answer.short,
+            "surprise": surprise,
+            **{
+                tag: row.get(value.column) if isinstance(value, Column) else value
+                for tag, value in task.options.tags.items()
+            },
+        }
+        for surprise, row, answer in far[:count]
+    ]

@@ -14,10 +14,22 @@ from unmask.tasks.regress import Regress
 from unmask.tasks.rerank import Rerank
 from unmask.tasks.span import Span
 from unmask.tasks.tag import Tag
+from unmask.tasks.tally import Choices, Tally
 
 KINDS: dict[str, type[Task[Any, Any]]] = {
     kind.kind: kind for kind in (Classify, Regress, Tag, Span, Embed, Rerank, Mlm, Detect, Order)
 }
 OPTIONS: dict[str, type[TaskOptions]] = {name: kind.Options for name, kind in KINDS.items()}
 
-__all__ = ["KINDS", "OPTIONS", "Answer", "Contrast", "Draw", "Row", "Task", "row_rng"]
+__all__ = [
+    "KINDS",
+    "OPTIONS",
+    "Answer",
+    "Choices",
+    "Contrast",
+    "Draw",
+    "Row",
+    "Tally",
+    "Task",
+    "row_rng",
+]

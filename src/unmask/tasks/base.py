@@ -16,6 +16,7 @@ from unmask.encoder import Encoder, Hidden, Pooling
 from unmask.errors import UserError
 from unmask.inputs.text import Encoded, TextInput
 from unmask.recipe import TaskOptions
+from unmask.tasks.tally import Choices, Tally
 
 Row = Mapping[str, Any]
 Outputs = dict[str, Tensor]
@@ -76,6 +77,7 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
     Options: ClassVar[type[TaskOptions]]
     headline: ClassVar[str]  # the score, from 0 to 1, that the best checkpoint is chosen by
     reads_rows: ClassVar[bool] = False  # as they stand, each with one example: nothing is drawn
+    undefined: ClassVar[Mapping[str, str]] = {}  # why a score may be NaN, by metric
 
     def __init__(
         self,
@@ -162,9 +164,26 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
         """The calibration that these answers of an uncalibrated task ask for; none by default."""
         return {}
 
-    @abstractmethod
+    def tally(self, answers: Sequence[AnyAnswer], rows: Sequence[Row]) -> Tally | None:
+        """What the scores are made of, where they follow from sums over answers.
+
+        Their intervals are then quick to have; without it `score` is asked a few hundred times.
+        """
+        return None
+
     def score(self, answers: Sequence[AnyAnswer], rows: Sequence[Row]) -> dict[str, float]:
-        """Scores of the answers against the rows' truth."""
+        """Scores of the answers against the rows' truth: those of the tally unless overridden.
+
+        A score that these rows cannot give is NaN; `undefined` says why.
+        """
+        tally = self.tally(answers, rows)
+        if tally is None:
+            raise NotImplementedError(f"kind {self.kind}: write `tally` or `score`")
+        return tally.total()
+
+    def choices(self, answers: Sequence[AnyAnswer], rows: Sequence[Row]) -> Choices | None:
+        """What was chosen and the truth, of a kind that chooses one of several labels."""
+        return None
 
     @abstractmethod
     def surprise(self, answer: AnyAnswer, row: Row) -> float:

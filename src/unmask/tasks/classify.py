@@ -20,6 +20,7 @@ from unmask.errors import UserError
 from unmask.tasks.base import Answer, Draw, Outputs, Row, disagreement
 from unmask.tasks.calibration import calibrated, fit_temperature, fit_vector
 from unmask.tasks.pooled import PooledOptions, PooledTask
+from unmask.tasks.tally import Choices, Tally
 
 log = logging.getLogger("unmask")
 
@@ -205,25 +206,45 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
         fit = fit_vector if self.options.calibrate == "vector" else fit_temperature
         return fit(np.log(chances), truth)
 
-    def score(self, answers: Sequence[LabelAnswer], rows: Sequence[Row]) -> dict[str, float]:
-        """Accuracy and F1 (scikit-learn): macro for one label, micro and macro for several."""
-        from sklearn.metrics import accuracy_score, f1_score
+    def tally(self, answers: Sequence[LabelAnswer], rows: Sequence[Row]) -> Tally:
+        """Accuracy and macro F1; for several labels micro and macro F1 and the exact matches.
 
-        truth = np.stack([self._hot(row) for row in rows])
-        guess = np.zeros_like(truth)
-        for i, answer in enumerate(answers):
-            guess[i, [self._number(x) for x in answer.labels]] = 1
+        Columns: for each label hits, guesses and truths; then exact matches, and 1.
+        """
+        from scipy.sparse import csr_array
+
+        C, N = len(self.labels), len(answers)
+        cells: list[tuple[int, int]] = []
+        for i, (answer, row) in enumerate(zip(answers, rows, strict=True)):
+            guess = {self._number(x) for x in answer.labels}
+            truth = {self._number(x) for x in _labels(self.name, self.options, row)}
+            cells += [(i, c) for c in guess & truth]
+            cells += [(i, C + c) for c in guess]
+            cells += [(i, 2 * C + c) for c in truth]
+            cells += [(i, 3 * C)] * (guess == truth) + [(i, 3 * C + 1)]
+        places = np.array(cells).reshape(-1, 2).T
+        counts = csr_array((np.ones(len(cells)), (places[0], places[1])), shape=(N, 3 * C + 2))
+        return Tally(counts, self._scores)
+
+    def _scores(self, sums: np.ndarray) -> dict[str, np.ndarray]:
+        """Scores from the sums of a tally, (..., 3 C + 2), as scikit-learn defines them."""
+        hits, guesses, truths = np.split(sums[..., :-2], 3, axis=-1)  # (..., C) each
+        met = guesses + truths
+        f1 = 2 * hits / np.maximum(met, 1)
+        exact = sums[..., -2] / sums[..., -1]
         if self.options.multi_label:
-            return {
-                "f1_micro": float(f1_score(truth, guess, average="micro", zero_division=0)),
-                "f1_macro": float(f1_score(truth, guess, average="macro", zero_division=0)),
-                "exact_match": float(accuracy_score(truth, guess)),
-            }
-        truth, guess = truth.argmax(1), guess.argmax(1)
-        return {
-            "accuracy": float(accuracy_score(truth, guess)),
-            "f1_macro": float(f1_score(truth, guess, average="macro", zero_division=0)),
-        }
+            micro = 2 * hits.sum(-1) / np.maximum(met.sum(-1), 1)
+            return {"f1_micro": micro, "f1_macro": f1.mean(-1), "exact_match": exact}
+        # A label that these rows lack, and nobody guessed, has no F1.
+        return {"accuracy": exact, "f1_macro": f1.sum(-1) / (met > 0).sum(-1)}
+
+    def choices(self, answers: Sequence[LabelAnswer], rows: Sequence[Row]) -> Choices | None:
+        if self.options.multi_label:
+            return None
+        truth = [self._number(_labels(self.name, self.options, row)[0]) for row in rows]
+        table = np.array([[*answer.probabilities.values()] for answer in answers])  # (N, C)
+        chosen = [self._number(answer.labels[0]) for answer in answers]
+        return Choices(self.labels, np.array(truth), np.array(chosen), table)
 
     def surprise(self, answer: LabelAnswer, row: Row) -> float:
         """Minus the log-probability of the truth; over all labels where there may be several."""

@@ -19,6 +19,9 @@ from unmask.encoder.generator import sample
 from unmask.inputs.text import Encoded
 from unmask.tasks.base import Answer, Draw, Outputs, Row, Task
 from unmask.tasks.masking import MaskingOptions, Share, choose
+from unmask.tasks.tally import Tally
+
+_BINS = 512  # of the probability, when rows are resampled
 
 
 class DetectOptions(MaskingOptions):
@@ -77,6 +80,10 @@ class Detect(Task[DetectOptions, DetectAnswer]):
     kind = "detect"
     Options = DetectOptions
     headline = "roc_auc"
+    undefined: ClassVar = {
+        "roc_auc": "no token was replaced, or all were: there is nothing to tell apart",
+        "generator_accuracy": "no token was hidden",
+    }
 
     @classmethod
     def study(cls, name: str, options: DetectOptions, rows: Iterable[Row]) -> dict[str, Any]:
@@ -177,20 +184,47 @@ class Detect(Task[DetectOptions, DetectAnswer]):
         """The area under the ROC curve (scikit-learn), and how often the generator was right.
 
         The area is the chance that a replaced token looks more suspicious than an original one: it
-        does not depend on how many were replaced. It is 0.5 where there is nothing to tell apart.
+        does not depend on how many were replaced.
         """
         from sklearn.metrics import roc_auc_score
 
-        verdicts = [verdict for answer in answers for verdict in answer.verdicts]
-        truth = [bool(verdict.replaced) for verdict in verdicts]
-        chances = [verdict.probability for verdict in verdicts]
-        both = any(truth) and not all(truth)
-        guessed = [verdict.guessed for verdict in verdicts if verdict.guessed is not None]
-        return {
-            "roc_auc": float(roc_auc_score(truth, chances)) if both else 0.5,
-            "loss": float(np.mean([_loss(verdict) for verdict in verdicts])),
-            "generator_accuracy": float(np.mean(guessed)),
-        }
+        found = self.tally(answers, rows).total()
+        if np.isfinite(found["roc_auc"]):
+            verdicts = [verdict for answer in answers for verdict in answer.verdicts]
+            truth = [bool(verdict.replaced) for verdict in verdicts]
+            found["roc_auc"] = float(roc_auc_score(truth, [v.probability for v in verdicts]))
+        return found
+
+    def tally(self, answers: Sequence[DetectAnswer], rows: Sequence[Row]) -> Tally:
+        """What `score` gives, its area by bins of probability, which is right to some 1e-5.
+
+        Columns: the loss, the tokens, the generator's hits and its guesses; then for each bin the
+        original tokens, and for each bin the replaced ones.
+        """
+        from scipy.sparse import csr_array
+
+        verdicts = [(i, v) for i, answer in enumerate(answers) for v in answer.verdicts]
+        owner = np.array([i for i, _ in verdicts])
+        p = np.array([v.probability for _, v in verdicts])
+        replaced = np.array([bool(v.replaced) for _, v in verdicts])
+        guessed = np.array([v.guessed is not None for _, v in verdicts])
+        hit = np.array([bool(v.guessed) for _, v in verdicts])
+        losses = np.array([_loss(v) for _, v in verdicts])
+        edges = np.unique(np.quantile(p, np.linspace(0, 1, _BINS)))
+        B = len(edges)
+        place = 4 + replaced * B + edges.searchsorted(p, side="right") - 1
+        columns = [(0, losses), (1, np.ones(len(p))), (2, hit), (3, guessed)]
+        counts = csr_array(
+            (
+                np.concatenate([*(values for _, values in columns), np.ones(len(p))]),
+                (
+                    np.tile(owner, 5),
+                    np.concatenate([*(np.full(len(p), c) for c, _ in columns), place]),
+                ),
+            ),
+            shape=(len(answers), 4 + 2 * B),
+        )
+        return Tally(counts, _scores)
 
     def surprise(self, answer: DetectAnswer, row: Row) -> float:
         """The detector's mean loss over its tokens."""
@@ -202,6 +236,19 @@ class Detect(Task[DetectOptions, DetectAnswer]):
     def explain_target(self, outputs: Outputs, answer: DetectAnswer) -> Tensor:
         """The log-odds of having been replaced, summed over tokens."""
         return outputs["logits"].float().sum()
+
+
+def _scores(sums: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores from the sums of a tally, (..., 4 + 2 B)."""
+    original, replaced = np.split(sums[..., 4:], 2, axis=-1)  # (..., B) each
+    below = original.cumsum(-1) - original / 2  # a token of the same bin counts half
+    pairs = original.sum(-1) * replaced.sum(-1)
+    with np.errstate(invalid="ignore"):  # 0 / 0: there is nothing to tell apart
+        return {
+            "roc_auc": (replaced * below).sum(-1) / pairs,
+            "loss": sums[..., 0] / sums[..., 1],
+            "generator_accuracy": sums[..., 2] / sums[..., 3],
+        }
 
 
 def _loss(verdict: Verdict) -> float:

@@ -16,6 +16,7 @@ from unmask.encoder import Encoder, Hidden, MaskedHead, cross_entropy
 from unmask.inputs.text import Encoded
 from unmask.tasks.base import Answer, Draw, Outputs, Row, Runner, Task
 from unmask.tasks.masking import MaskingOptions, choose
+from unmask.tasks.tally import Tally
 
 
 class MlmOptions(MaskingOptions):
@@ -150,14 +151,22 @@ class Mlm(Task[MlmOptions, FillAnswer]):
         """Answers with the `top` likeliest candidates for each hidden token (5 unless said)."""
         return run(examples, partial(self.answers, top=max(int(options.get("top", 5)), 1)))
 
-    def score(self, answers: Sequence[FillAnswer], rows: Sequence[Row]) -> dict[str, float]:
-        """Mean loss in nats a hidden token, and how often the best guess is the truth."""
-        guesses = [guess for answer in answers for guess in answer.guesses]
-        losses = [guess.loss for guess in guesses if guess.loss is not None]
-        return {
-            "accuracy": float(np.mean([bool(guess.hit) for guess in guesses])),
-            "loss": float(np.mean(losses)),
-        }
+    def tally(self, answers: Sequence[FillAnswer], rows: Sequence[Row]) -> Tally:
+        """How often the best guess is the truth, and mean loss in nats a hidden token."""
+        counts = [
+            (
+                sum(bool(guess.hit) for guess in answer.guesses),
+                sum(guess.loss or 0.0 for guess in answer.guesses),
+                len(answer.guesses),
+            )
+            for answer in answers
+        ]
+
+        def scores(sums: np.ndarray) -> dict[str, np.ndarray]:
+            tokens = sums[..., 2]
+            return {"accuracy": sums[..., 0] / tokens, "loss": sums[..., 1] / tokens}
+
+        return Tally(np.array(counts, dtype=float), scores)
 
     def surprise(self, answer: FillAnswer, row: Row) -> float:
         """Mean loss of its hidden tokens."""

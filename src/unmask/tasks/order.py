@@ -19,11 +19,13 @@ from unmask.errors import UserError
 from unmask.recipe import TaskOptions
 from unmask.tasks.base import Answer, Draw, Outputs, Row
 from unmask.tasks.pooled import PooledTask
+from unmask.tasks.tally import Choices, Tally
 
 # The end of a sentence or of a line. A full stop counts before white space only ("3.14"); a
 # Chinese one needs none.
 # The quantifiers give nothing back, so that a line of dots takes no more time than another.
 _END = re.compile(r"""(?<![.!?…؟।])[.!?…؟।]++["'”’)\]]*+(?=\s)|[。！？]++["'”’」』）]*+|[\r\n]++""")
+_LABELS = ("in order", "not in order")
 _TRIES = 10  # for a row with another text, as in BERT
 
 
@@ -59,7 +61,7 @@ class OrderAnswer(Answer):
     @property
     def short(self) -> str:
         """In order, or not."""
-        return "in order" if self.in_order >= 0.5 else "not in order"
+        return _LABELS[self.in_order < 0.5]
 
     def columns(self) -> dict[str, Any]:
         """The verdict, its probability, and that of the order holding."""
@@ -196,11 +198,16 @@ class Order(PooledTask[OrderOptions, OrderAnswer]):
             for p, example in zip(chances, examples, strict=True)
         ]
 
-    def score(self, answers: Sequence[OrderAnswer], rows: Sequence[Row]) -> dict[str, float]:
+    def tally(self, answers: Sequence[OrderAnswer], rows: Sequence[Row]) -> Tally:
         """How often the likelier answer is right, and the mean loss in nats."""
         hits = [(answer.in_order >= 0.5) == answer.truth for answer in answers]
         losses = [self.surprise(answer, row) for answer, row in zip(answers, rows, strict=True)]
-        return {"accuracy": float(np.mean(hits)), "loss": float(np.mean(losses))}
+        return Tally.of_means(accuracy=hits, loss=losses)
+
+    def choices(self, answers: Sequence[OrderAnswer], rows: Sequence[Row]) -> Choices:
+        p = np.array([answer.in_order for answer in answers])
+        truth = np.array([0 if answer.truth else 1 for answer in answers])
+        return Choices(_LABELS, truth, np.where(p >= 0.5, 0, 1), np.stack([p, 1 - p], axis=1))
 
     def surprise(self, answer: OrderAnswer, row: Row) -> float:
         """Minus the log-probability of the truth."""

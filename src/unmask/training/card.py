@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unmask.evaluation.scores import Score
+from unmask.evaluation.scores import Score, figure
 from unmask.model import Model
 from unmask.recipe import Run
 
@@ -32,14 +32,15 @@ def model_card(model: Model, run: Run, found: Sequence[Score], made: str) -> str
     for s in found:
         lines.append(
             f"| {s.task} | {s.split} | {s.language or 'all'} | {s.domain or 'all'} | {s.metric} "
-            f"| {s.value:.4f} | {s.rows} |"
+            f"| {figure(s.record())} | {s.rows} |"
         )
     if not found:
         lines.append("| – | no rows were held out to score | | | | | |")
     lines += [
         "",
-        "Scores are of this recipe's own rows, in fp32. How the model does on other text is not "
-        "known until it is measured there: `unmask eval BUNDLE --recipe RECIPE`.",
+        "Scores are of this recipe's own rows, in fp32, with 95 % intervals from resampling them. "
+        "How the model does on other text is not known until it is measured there: "
+        "`unmask eval BUNDLE --recipe RECIPE`.",
         "",
     ]
     return "\n".join(lines)

@@ -239,14 +239,16 @@ def fingerprint(*splits: Sequence[Row] | None) -> str:
     return digest.hexdigest()
 
 
-def evaluate(model: Model, rows: Mapping[str, Sequence[Row]], split: str) -> list[Score]:
-    """Scores of each task on its rows."""
+def evaluate(
+    model: Model, rows: Mapping[str, Sequence[Row]], split: str, resample: bool = False
+) -> list[Score]:
+    """Scores of each task on its rows, with intervals if asked for."""
     tasks = [(model.task(name), own) for name, own in rows.items()]
     judged = judge(model, tasks)
     return [
         score
         for (task, _), own in zip(tasks, judged, strict=True)
-        for score in scores(task, split, own, model.precision)
+        for score in scores(task, split, own, model.precision, resample)
     ]
 
 
@@ -269,4 +271,7 @@ def _mean_headline(model: Model, found: Sequence[Score]) -> float:
 
 def _summary(model: Model, found: Sequence[Score]) -> str:
     whole = {s.task: s for s in reversed(found) if s.metric == model.tasks[s.task].headline}
-    return ", ".join(f"{name} {s.metric} {s.value:.4f}" for name, s in sorted(whole.items()))
+    return ", ".join(
+        f"{name} {s.metric} {s.reason if s.value is None else format(s.value, '.4f')}"
+        for name, s in sorted(whole.items())
+    )

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from unmask.data.duplicates import duplicates
 from unmask.data.sources import Rows
 from unmask.data.splits import Splits, split_rows
 from unmask.encoder import AdaptedLinear, Encoder, HeadConfig, Pooling, preset
@@ -82,6 +83,7 @@ def _ready(model: Model, run: Run, splits: dict[str, Splits], device: torch.devi
                 f"{model.tasks[name].kind} gives none; leave it out"
             )
     _check_held_out({name: model.tasks[name] for name in run.tasks}, splits)
+    _warn_of_duplicates(run, splits)
     if run.train.frozen:
         _freeze(model, run)
     return Prepared(model.to(device), splits)
@@ -234,6 +236,18 @@ def _check_held_out(tasks: Mapping[str, Task[Any, Any]], splits: Mapping[str, Sp
             )
             if next(examples, None) is None:
                 raise UserError(f"task {name}: no row of its {split} split has anything to score")
+
+
+def _warn_of_duplicates(run: Run, splits: Mapping[str, Splits]) -> None:
+    """Say which held-out rows stand in the training rows too."""
+    for name, own in splits.items():
+        held = {s: rows for s in ("valid", "test") if (rows := getattr(own, s)) is not None}
+        if own.train is None or not held:
+            continue
+        found = duplicates(list(held.values()), own.train, run.tasks[name].inputs)
+        for split, one in zip(held, found, strict=True):
+            if one.count:
+                log.warning("task %s, %s: %s: scores on them are of memory", name, split, one)
 
 
 def fitting_precision(wanted: str, device: torch.device) -> Any:

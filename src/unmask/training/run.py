@@ -162,8 +162,8 @@ def _train_one(
     processes.wait()  # until it is written
     model = bundle.load(best).to(processes.device)
     calibrate(model, prepared.rows("valid"))
-    found = evaluate(model, prepared.rows("valid"), "valid")
-    found += evaluate(model, prepared.rows("test"), "test")
+    found = evaluate(model, prepared.rows("valid"), "valid", resample=True)
+    found += evaluate(model, prepared.rows("test"), "test", resample=True)
     seconds = loop.meter.seconds
     if processes.first:
         records = [score.record() for score in found]

@@ -1,0 +1,75 @@
+"""Held-out rows that also stand in the training rows: a score on them is a score of memory."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from unmask import progress
+from unmask.data.rows import Rows
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """How many of some rows stand in the training rows too, and which is the first."""
+
+    rows: int
+    count: int
+    first: int | None  # its number among the rows, from 1
+    text: str | None  # what stands in its columns
+
+    def __str__(self) -> str:
+        text = (self.text or "")[:60]
+        return (
+            f"{self.count} of {self.rows} rows also stand in the training rows; the first is row "
+            f"{self.first}, {text!r}"
+        )
+
+
+def duplicates(
+    rows: Sequence[Rows],
+    train: Rows,
+    columns: Sequence[str],
+    train_columns: Sequence[str] | None = None,
+) -> list[Duplicates]:
+    """Of each of `rows`, those whose columns all hold what a training row's hold.
+
+    Letters of another case or Unicode form, and other white space, make no difference. Only a hash
+    of each held-out row is kept in memory, and the training rows are read once.
+    """
+    keys = [[_key(cells) for cells in own.values(list(columns))] for own in rows]
+    wanted = {key for own in keys for key in own}
+    met: set[bytes] = set()
+    with progress.bar("looking for duplicates", len(train)) as advance:
+        for number, cells in enumerate(train.values(list(train_columns or columns)), 1):
+            key = _key(cells)
+            if key in wanted:
+                met.add(key)
+            if number % 1000 == 0:
+                advance(1000)
+    return [_found(own, keys[i], met, columns) for i, own in enumerate(rows)]
+
+
+def _found(rows: Rows, keys: list[bytes], met: set[bytes], columns: Sequence[str]) -> Duplicates:
+    again = [i for i, key in enumerate(keys) if key in met]
+    if not again:
+        return Duplicates(len(rows), 0, None, None)
+    row = rows[again[0]]
+    text = " | ".join(str(row[column]) for column in columns)
+    return Duplicates(len(rows), len(again), again[0] + 1, text)
+
+
+def _key(cells: list[Any]) -> bytes:
+    """The same for cells that a person would call the same."""
+    text = json.dumps([fold(str(cell)) for cell in cells], ensure_ascii=False)
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=12).digest()
+
+
+def fold(text: str) -> str:
+    """The text in one case, one Unicode form (NFKC) and with single spaces."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(folded.split())

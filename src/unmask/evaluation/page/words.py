@@ -1,0 +1,95 @@
+"""What the page says, in one place, so that another language can stand beside it."""
+
+from __future__ import annotations
+
+ENGLISH = {
+    "language": "en",
+    "title": "Scores of",
+    "skip": "To the scores",
+    "evaluated": "Evaluated",
+    "rows_of": "Rows of",
+    "own_recipe": "the bundle's own recipe",
+    "precision": "Precision",
+    "encoder": "Encoder",
+    "shape": "{layers} layers, {width} wide, {weights:.1f} million weights with all heads",
+    "started": "started from {source}",
+    "scratch": "trained from nothing",
+    "notes": "Read this first",
+    "duplicates": "Rows that stand in the training rows too",
+    "unknown": "not known",
+    "first": "first: row {number}",
+    "scores": "Scores",
+    "scores_help": (
+        "The interval is where 95 of 100 scores lie when as many rows are drawn again with "
+        "replacement. It is about the chance of which rows were tested, and about nothing else. "
+        "Bars run from 0 to 1."
+    ),
+    "metric": "Metric",
+    "score": "Score",
+    "interval": "95 % interval",
+    "no_interval": "none: it does not vary",
+    "rows": "Rows",
+    "task": "Task",
+    "by": "By language, domain and modality",
+    "by_help": "A difference is worth a thought where the intervals do not meet.",
+    "group": "Group",
+    "all": "all rows",
+    "confusion": "What is taken for what",
+    "confusion_help": (
+        "A row for each true label, a column for each answer; the stronger the colour, the larger "
+        "the share of its row. Right answers lie on the diagonal."
+    ),
+    "too_many": "With {labels} labels only those most often taken for one another are listed.",
+    "pairs": "Most often confused",
+    "no_pairs": "No answer is wrong.",
+    "truth": "Truth",
+    "answer": "Answer",
+    "of_truth": "Of its rows",
+    "calibration": "Calibration",
+    "calibration_help": (
+        "Does a probability mean what it says? Answers by the probability that they were given: "
+        "where it does, bars reach the diagonal. Below it the model is too sure, above it not sure "
+        "enough. Pale bars stand on fewer than ten answers. Underneath, how many answers each has."
+    ),
+    "chance": (
+        "The expected calibration error is {ece}. Were every probability right, so few answers "
+        "would still show {mean}, and one time in twenty more than {high}."
+    ),
+    "by_mass": "In bins of equal numbers of answers it is {ece}.",
+    "bins": "The figures of the diagram",
+    "confidence": "Mean probability",
+    "accuracy": "Share right",
+    "worst": "Worst errors",
+    "worst_help": (
+        "The answers furthest from their truth, by minus the log-probability of the truth in nats."
+    ),
+    "find": "Text or label contains",
+    "any_task": "All tasks",
+    "any_truth": "All true labels",
+    "shown": "{shown} of {listed} listed errors shown",
+    "are_listed": "Listed:",
+    "listed": "the worst {listed} of {answers:,} answers of {task}, {split}",
+    "surprise": "Surprise",
+    "text": "Text",
+    "tags": "Tags",
+    "longer": " … and {more} characters more",
+    "no_worst": "None was asked for.",
+    "made": "Made by unmask. This page loads nothing from anywhere.",
+    "from": "from",
+    "to": "to",
+}
+
+# What a metric says; those of the second list run from 0 to 1 and can be drawn as a bar.
+METRICS = {
+    "accuracy": "share of answers that are right",
+    "f1_macro": "F1 of each label, averaged: rare labels count as much as frequent ones",
+    "f1_micro": "F1 over all labels of all rows: frequent labels count more",
+    "exact_match": "share of rows with every label right and none too many",
+    "loss": "mean surprise in nats; lower is better",
+    "roc_auc": "chance that a replaced token looks more suspicious than another; 0.5 is guessing",
+    "generator_accuracy": "how often the generator itself was right",
+    "ece": "expected calibration error; 0 is best",
+    "brier": "squared distance of the probabilities from the truth, 0 to 2; lower is better",
+    "cut": "share of rows that were cut to fit",
+}
+UNBOUNDED = ("loss", "brier")
