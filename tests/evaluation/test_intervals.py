@@ -26,6 +26,20 @@ ROWS = [
     {"text": "a cat sleeps. a dog runs. the cat is red", "label": "pos"},
     {"text": "hello world. how are you", "label": "neg"},
 ] * 3
+ROWS = [  # with the columns of all kinds
+    {
+        **row,
+        "tags": [{"start": 0, "end": len(row["text"].split()[0]), "label": "first"}],
+        "question": "who sleeps",
+        "context": f"{row['text']} the cat dog",
+        "answers": [{"text": "dog", "start": len(row["text"]) + 9}],
+    }
+    for row in ROWS
+]
+TOLD: dict[str, dict[str, Any]] = {  # how a kind is to read them
+    "regress": {"values": {"neg": 0, "pos": 1}},
+    "rerank": {"input": ["text", "context"]},
+}
 
 
 def classify(text: TextInput, labels: Sequence[str], **options: Any) -> Classify:
@@ -142,7 +156,7 @@ def test_classify_scores_as_scikit_learn_does(data: st.DataObject) -> None:
 def test_every_kind_has_intervals_about_its_scores(
     kind: str, text: TextInput, make_encoder: Callable[..., Encoder]
 ) -> None:
-    options = KINDS[kind].Options()
+    options = KINDS[kind].Options(**TOLD.get(kind, {}))
     task: Task[Any, Any] = KINDS[kind]("it", options, text, KINDS[kind].study("it", options, ROWS))
     encoder = make_encoder()
     model = Model(encoder, text, {"it": task}, {"it": task.build(encoder)})
