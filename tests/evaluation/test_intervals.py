@@ -166,7 +166,8 @@ def test_every_kind_has_intervals_about_its_scores(
         judged.append(Judged(row, tuple(model.answers(task, examples))))
     found = scores(task, "test", judged, "fp32", resample=True)
     with_interval = [score for score in found if score.low is not None]
-    assert with_interval
+    # Where all answers score the same, no resample differs.
+    assert with_interval or all(score.value in (0.0, 1.0) for score in found)
     for score in with_interval:
         assert score.low is not None
         assert score.high is not None
