@@ -88,7 +88,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     test += [f"a {noun} was good and {i},pos,en" for i, noun in enumerate(["dog", "cat"] * 8)]
     (folder / "test.csv").write_text(head + "\n".join(test), encoding="utf-8")
     recipe = {
-        "encoder": {"shape": "tiny", "style": "classic", "tokenizer": {"vocab_size": 120, "min_frequency": 1}},
+        "encoder": {
+            "shape": "tiny",
+            "style": "classic",
+            "tokenizer": {"vocab_size": 120, "min_frequency": 1},
+        },
         "tasks": {
             "mood": {
                 "kind": "classify",
