@@ -5,13 +5,13 @@ The very functions that the training loop calls, collation included.
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
 import time
 
 import numpy as np
 import torch
+from step_options import step_parser
 
 from unmask.batch import Example, Segment, Sequence
 from unmask.encoder import Encoder, EncoderConfig
@@ -30,12 +30,7 @@ from unmask.training.update import apply, gradient
 
 def main() -> None:
     """Time the steps, and print one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--batches", required=True, help=".npz with ids, truth (-100: not asked)")
-    parser.add_argument("--layers", type=int, required=True)
-    parser.add_argument("--width", type=int, required=True)
-    parser.add_argument("--heads", type=int, required=True)
-    parser.add_argument("--vocabulary", type=int, required=True)
+    parser = step_parser(__doc__)
     parser.add_argument("--profile", action="store_true", help="where the time goes, by operation")
     parser.add_argument("--precision", default="bf16", choices=["bf16", "fp32"])
     options = parser.parse_args()

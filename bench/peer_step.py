@@ -4,7 +4,6 @@ Run by `bench/pretrain.py` inside the peers' own environment; prints one JSON ob
 are made before the clock starts: no tokenisation or collation is counted.
 """
 
-import argparse
 import json
 import resource
 import time
@@ -13,16 +12,12 @@ from contextlib import nullcontext
 import numpy as np
 import torch
 import transformers
+from step_options import step_parser
 from transformers import BertConfig, BertForMaskedLM
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--batches", required=True, help=".npz with ids, truth (-100: not asked)")
-    parser.add_argument("--layers", type=int, required=True)
-    parser.add_argument("--width", type=int, required=True)
-    parser.add_argument("--heads", type=int, required=True)
-    parser.add_argument("--vocabulary", type=int, required=True)
+    parser = step_parser(__doc__)
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--fused", action="store_true", help="fused AdamW")
     parser.add_argument("--compile", action="store_true")
