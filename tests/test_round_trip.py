@@ -18,6 +18,7 @@ from unmask.batch import collate
 from unmask.model import Model
 from unmask.saving import save_as
 from unmask.tasks import Draw, row_rng
+from unmask.tasks.calibration import calibrated
 
 TEXTS = ["the film was good", "the cat was very bad indeed and dull", "great"]
 
@@ -42,7 +43,7 @@ def test_classification(trained: Model, tmp_path: Path) -> None:
     unseen = Draw(row_rng(0, "", 0, 0), truth=False)
     examples = [example for t in TEXTS for example in task.examples({"text": t}, unseen)]
     with torch.no_grad():
-        ours = trained(task, collate(examples, 64))[0]["logits"]
+        ours = calibrated(trained(task, collate(examples, 64))[0]["logits"], task.calibration)
     torch.testing.assert_close(ours, logits, atol=1e-5, rtol=0)
     names = AutoModelForSequenceClassification.from_pretrained(tmp_path / "hf").config.id2label
     assert list(names.values()) == task.labels

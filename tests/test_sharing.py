@@ -51,9 +51,9 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     plain = Encoder.forward
 
-    def counted(self: Encoder, batch: Any, **options: Any) -> Any:
+    def counted(self: Encoder, batch: Any, *more: Any, **options: Any) -> Any:
         seen.append(batch.sequences)
-        return plain(self, batch, **options)
+        return plain(self, batch, *more, **options)
 
     monkeypatch.setattr(Encoder, "forward", counted)
     return seen

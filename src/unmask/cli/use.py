@@ -136,7 +136,7 @@ def mine(
 
     check_output(output, (".jsonl", ".parquet"))
     model = open_model(bundle)
-    rows = read_rows(None, input, (query, document))
+    rows = read_rows(None, input, [(query, document)])
     if rows and NEGATIVES in rows[0]:
         raise UserError(f"{input} has a column {NEGATIVES!r} already: rename or remove it")
     pairs = list(zip(texts_of(rows, query), texts_of(rows, document), strict=True))

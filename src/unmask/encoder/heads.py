@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
@@ -18,7 +19,9 @@ class HeadConfig(BaseModel):
 
     `pooling` makes one vector of a sequence's wanted positions (`cls`: there is just the first;
     `mean`: their average) or leaves each on its own (`none`). `activation` asks for a dense layer
-    with that activation, and `norm` for a normalisation, before the output layer.
+    with that activation, and `norm` for a normalisation, before the output layer. With `cosine`
+    the output layer compares directions alone, as is best where each label has few rows (Chen et
+    al., arXiv:1904.04232).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,6 +31,9 @@ class HeadConfig(BaseModel):
     norm: bool = False
     bias: bool = Field(True, description="a bias in the dense layer")
     dropout: float = Field(0.1, ge=0, lt=1)
+    cosine: float | None = Field(
+        None, gt=0, description="logits are this many times the cosine of a vector and a label's"
+    )
 
 
 class Transform(nn.Module):
@@ -65,14 +71,25 @@ class LabelHead(nn.Module):
             else nn.Identity()
         )
         self.dropout = Dropout(config.dropout)
+        self.cosine = config.cosine
         self.output = nn.Linear(encoder.hidden_size, labels)
         initialise(self, encoder.initializer_range)
 
     def forward(self, x: Tensor, owner: Tensor, sequences: int) -> Tensor:
         """(N, D) and the sequence of each -> logits (S, labels), or (N, labels) unpooled."""
+        x = self.dropout(self.vectors(x, owner, sequences))
+        if self.cosine is None:
+            return self.output(x)
+        with torch.autocast(x.device.type, enabled=False):  # bf16 would round near cosines alike
+            directions = F.normalize(self.output.weight, dim=-1)  # (labels, D)
+            cosine = F.linear(F.normalize(x.float(), dim=-1), directions)
+            return self.cosine * cosine + self.output.bias
+
+    def vectors(self, x: Tensor, owner: Tensor, sequences: int) -> Tensor:
+        """What the output layer sees: (N, D) -> (S, D), or (N, D) unpooled."""
         if self.pooling == "mean":
             x = pool_mean(x, owner, sequences)
-        return self.output(self.dropout(self.transform(x)))
+        return self.transform(x)
 
 
 class MaskedHead(nn.Module):

@@ -22,6 +22,7 @@ from unmask.loading import load
 from unmask.model import Model
 from unmask.recipe import NewTokenizer, Run, TaskOptions
 from unmask.tasks import KINDS, Draw, Task, row_rng
+from unmask.training.centroids import begin_at_centroids
 
 log = logging.getLogger("unmask")
 
@@ -60,12 +61,19 @@ def prepare(run: Run, device: torch.device, resumed: Model | None = None) -> Pre
     }
     start = _start(run, trains)
     tasks = {name: _task(name, options, start, facts[name]) for name, options in run.tasks.items()}
-    heads = {name: _head(task, start) for name, task in tasks.items()}
+    known = {name: found for name, task in tasks.items() if (found := _known_head(task, start))}
+    heads = {name: task.build(start.encoder) for name, task in tasks.items()}
+    for name, head in known.items():
+        heads[name].load_state_dict(head.state_dict())
     if run.train.frozen:  # what the start could do it can still do
         tasks = {**start.tasks, **tasks}
         heads = {name: heads.get(name) or start.head(name) for name in tasks}
     model = Model(start.encoder, start.text, tasks, heads, _pooling(tasks, start))
-    return _ready(model, run, splits, device)
+    prepared = _ready(model, run, splits, device)
+    for name, rows in trains.items():
+        if name not in known:
+            begin_at_centroids(model, model.tasks[name], rows)
+    return prepared
 
 
 def _ready(model: Model, run: Run, splits: dict[str, Splits], device: torch.device) -> Prepared:
@@ -198,20 +206,19 @@ def _pooling(tasks: Mapping[str, Task[Any, Any]], start: Model) -> Pooling | Non
     return next(iter(found.values()), start.pooling)
 
 
-def _head(task: Task[Any, Any], start: Model) -> torch.nn.Module:
-    """A new head, or the one that the start already has for the same task.
+def _known_head(task: Task[Any, Any], start: Model) -> torch.nn.Module | None:
+    """The head that the start already has for the same task.
 
     The same: of this name (or of the name of its kind, as in an imported checkpoint), kind and
     facts, with a head made alike.
     """
-    head = task.build(start.encoder)
     for name, known in start.tasks.items():
         alike = _without_dropout(known) == _without_dropout(task)
         same = known.kind == task.kind and known.meaning == task.meaning and alike
         if same and name in (task.name, known.kind):
-            head.load_state_dict(start.head(name).state_dict())
             log.info("task %s: goes on from the head %r of the start", task.name, name)
-    return head
+            return start.head(name)
+    return None
 
 
 def _without_dropout(task: Task[Any, Any]) -> HeadConfig | None:
