@@ -14,13 +14,19 @@ import json
 import statistics
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from machine import machine, run_json, versions
+
+import unmask
+from unmask.bundle import save
 
 RESULTS = Path(__file__).parent / "results"
 UNMASK = Path(sys.executable).parent / "unmask"
+TAGS = ("language", "domain", "modality")
 
 
 def run(recipe: Path, seed: int, changes: list[str]) -> dict[str, Any]:
@@ -28,12 +34,31 @@ def run(recipe: Path, seed: int, changes: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         command = [str(UNMASK), "train", str(recipe), f"train.seed={seed}", *changes, "--json"]
         done = run_json([*command, "--out", f"{folder}/run"])
-    scores = {
-        f"{s['task']} {s['metric']}{'' if s['metric'] != 'cut' else ' share'}": s["value"]
-        for s in reversed(done["scores"])  # the whole comes before its parts
-        if s["split"] == "test"
-    }
+        scores = {_name(s): s["value"] for s in done["scores"] if s["split"] == "test"}
+        if any(name.endswith(" ece") for name in scores):
+            bare = _uncalibrated(Path(done["bundle"]), Path(folder) / "bare")
+            scores |= {
+                f"{_name(s)} uncalibrated": s["value"]
+                for s in bare
+                if s["split"] == "test" and s["metric"] in ("ece", "brier")
+            }
     return {"seconds": done["seconds"], "scores": scores}
+
+
+def _name(score: Mapping[str, Any]) -> str:
+    """Task, metric, and the tags of a part of the rows."""
+    part = [score[tag] for tag in TAGS if score.get(tag)]
+    return " ".join([score["task"], score["metric"], *part])
+
+
+def _uncalibrated(bundle: Path, copy: Path) -> list[dict[str, Any]]:
+    """Scores of a bundle without what its validation rows taught."""
+    model = unmask.load(bundle)
+    for task in model.tasks.values():
+        task.calibration = {}
+    save(model, copy, recipe=yaml.safe_load((bundle / "recipe.yaml").read_text()))
+    scores: list[dict[str, Any]] = run_json([str(UNMASK), "eval", str(copy), "--json"])["scores"]
+    return scores
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:

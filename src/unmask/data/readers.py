@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 def batches(path: Path, field: str | None) -> Iterator[pa.RecordBatch]:
     """The rows of one file, its format told by its suffix; `.gz` may follow any text format."""
-    suffix = Path(path.stem if path.suffix == ".gz" else path).suffix.lower()
+    suffix = _suffix(path)
     if field and suffix not in _DOCUMENTS:
         raise UserError(f"{path}: `field` is for JSON and YAML documents; leave it out")
     try:
@@ -53,6 +53,15 @@ def batches(path: Path, field: str | None) -> Iterator[pa.RecordBatch]:
         raise UserError(f"{path}{_undecodable(path)} is not UTF-8; save it as UTF-8") from None
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} could not be read: {error}; fetch or write it again") from None
+
+
+def readable(path: Path) -> bool:
+    """Whether it is a file of a format that `batches` knows, by its suffix."""
+    return path.is_file() and _suffix(path) in {".parquet", *_LINES, *_DOCUMENTS}
+
+
+def _suffix(path: Path) -> str:
+    return Path(path.stem if path.suffix == ".gz" else path).suffix.lower()
 
 
 def _open(path: Path) -> TextIO:
