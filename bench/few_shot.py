@@ -1,6 +1,7 @@
 """Intents from a few questions of each: `recipes/few-shot.yaml` over draws of training rows.
 
     UNMASK_DATA=… .venv/bin/python bench/few_shot.py --rows 5 10 --draws 10
+    … bench/few_shot.py --rows 10 --draws 3 --name r-drop train.r_drop=1      # changes too
 
 Each draw takes that many rows of each of Banking77's intents, and trains with its number as the
 seed; all test rows are scored once. The recipe was chosen on training rows that no draw took.
@@ -43,21 +44,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--rows", type=int, nargs="+", default=[5, 10], help="of each intent")
     parser.add_argument("--draws", type=int, default=10)
-    options = parser.parse_args()
+    parser.add_argument("--name", help="of changes, in the name of the result")
+    parser.add_argument("changes", nargs="*", help="key=value, as in `unmask train`")
+    options = parser.parse_intermixed_args()
     for rows in options.rows:
         runs = []
         for number in range(options.draws):
             with tempfile.TemporaryDirectory() as folder:
                 os.environ["FEW_ROWS"] = f"{folder}/few.jsonl"
                 draw(rows, number, Path(os.environ["FEW_ROWS"]))
-                runs.append(run(RECIPE, number, []))
+                runs.append(run(RECIPE, number, options.changes))
             accuracy = runs[-1]["scores"]["intent accuracy"]
             print(f"{rows} rows, draw {number}: {accuracy:.4f}, {runs[-1]['seconds']:.0f} s")
         found = summary(runs)
         whole = found["scores"]["intent accuracy"]
         print(f"{rows} rows of each intent: {whole['mean']:.4f} ± {whole['sd'] or 0:.4f}")
-        result = {**found, "draws": options.draws, "machine": machine(), "versions": versions()}
-        (RESULTS / f"tasks-few-shot-{rows}.json").write_text(json.dumps(result, indent=1) + "\n")
+        more = {"draws": options.draws, "changes": options.changes}
+        result = {**found, **more, "machine": machine(), "versions": versions()}
+        name = "-".join(["tasks-few-shot", str(rows), *([options.name] if options.name else [])])
+        (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Learning from few rows: a cosine head, where it begins, and words left out."""
+"""Learning from few rows: a cosine head, and where it begins."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,10 +14,8 @@ import unmask
 from unmask import recipe as recipes
 from unmask.encoder import EncoderConfig, HeadConfig, LabelHead
 from unmask.errors import UserError
-from unmask.inputs.text import TextInput
 from unmask.saving import save_as
-from unmask.tasks import OPTIONS, Draw
-from unmask.tasks.classify import Classify, ClassifyOptions
+from unmask.tasks import OPTIONS
 from unmask.training.prepare import Prepared, prepare
 
 ROWS = [
@@ -84,33 +81,3 @@ def test_no_other_library_has_such_a_head(few: dict[str, Any], tmp_path: Path) -
     model = prepared(few).model
     with pytest.raises(UserError, match=r"classify head's cosine 20\.0 .*keep it as a bundle"):
         save_as(model, tmp_path / "out", "huggingface")
-
-
-def test_words_are_left_out_whole_and_only_where_something_is_learnt(text: TextInput) -> None:
-    options = ClassifyOptions(word_dropout=0.3, input=["text", "pair"])
-    task = Classify("mood", options, text, {"labels": ["neg", "pos"]})
-    row = {"text": "the dogs was sleepsing very good", "pair": "it is not", "label": "pos"}
-    whole = task.encode(row)
-
-    def kept(seed: int, learn: bool = True) -> list[int]:
-        (example,) = task.examples(row, Draw(np.random.default_rng(seed), learn=learn))
-        ids = example.sequences[0].segments[0].values.tolist()
-        rest = iter(whole.ids.tolist())
-        assert all(i in rest for i in ids)  # in their order
-        return ids
-
-    assert kept(0, learn=False) == whole.ids.tolist()
-    found = [kept(seed) for seed in range(300)]
-    ids = {token: int(i) for token, i in zip(whole.tokens, whole.ids, strict=True)}
-    assert all((ids["dog"] in one) == (ids["##s"] in one) for one in found)
-    assert all(one[0] == whole.ids[0] and one[-1] == whole.ids[-1] for one in found)
-    assert sum(ids["very"] in one for one in found) / 300 == pytest.approx(0.7, abs=0.1)
-    assert len({tuple(one) for one in found}) > 100
-
-
-def test_a_text_is_never_left_without_words(text: TextInput) -> None:
-    task = Classify("mood", ClassifyOptions(word_dropout=0.99), text, {"labels": ["a", "b"]})
-    row = {"text": "good", "label": "a"}
-    for seed in range(20):
-        (example,) = task.examples(row, Draw(np.random.default_rng(seed)))
-        assert example.length == 3

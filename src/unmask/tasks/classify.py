@@ -17,7 +17,6 @@ from torch import Tensor
 
 from unmask.batch import Batch, Example
 from unmask.errors import UserError
-from unmask.inputs.text import Encoded
 from unmask.tasks.base import Answer, Draw, Outputs, Row, disagreement
 from unmask.tasks.calibration import calibrated, fit_temperature, fit_vector
 from unmask.tasks.pooled import PooledOptions, PooledTask
@@ -36,9 +35,6 @@ class ClassifyOptions(PooledOptions):
     multi_label: bool = False
     separator: str | None = Field(None, description="between the labels of one cell, as in a CSV")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of truth given to all")
-    word_dropout: float = Field(
-        0.0, ge=0, lt=1, description="share of a row's words left out each time it is learnt from"
-    )
     class_weights: Literal["balanced"] | dict[str, float] | None = Field(
         None,
         description="of a label's rows in the loss: by rarity, or as {label: weight, …}",
@@ -149,10 +145,7 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
                 raise UserError(f"{split} row {number}: {error}") from None
 
     def examples(self, row: Row, draw: Draw) -> list[Example]:
-        encoded = self.encode(row)
-        if draw.learn and self.options.word_dropout:
-            encoded = _with_fewer_words(encoded, self.options.word_dropout, draw.rng)
-        sequence = encoded.sequence()
+        sequence = self.encode(row).sequence()
         targets: dict[str, np.ndarray] = {}
         if draw.truth:
             if self.options.multi_label:
@@ -285,19 +278,6 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
                 "the training rows; mend or drop the rows that have it, or train with some"
             )
         return numbers[label]
-
-
-def _with_fewer_words(encoded: Encoded, share: float, rng: np.random.Generator) -> Encoded:
-    """The text, or the pair, without some of its words (word dropout, arXiv:1512.05287).
-
-    Each word's pieces stay or go together; a text of which nothing would stay is left whole.
-    """
-    words = np.stack((encoded.sides, encoded.words), 1)  # (n, 2): a pair counts from 0 twice
-    _, number = np.unique(words, axis=0, return_inverse=True)  # (n,)
-    kept = (rng.random(len(encoded.ids)) >= share)[number] | encoded.special
-    if (kept & ~encoded.special).any():
-        return encoded.pick(np.flatnonzero(kept), encoded.dropped)
-    return encoded
 
 
 def _labels(task: str, options: ClassifyOptions, row: Row) -> list[str]:
