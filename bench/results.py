@@ -14,7 +14,6 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,21 +33,23 @@ def run(recipe: Path, seed: int, changes: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         command = [str(UNMASK), "train", str(recipe), f"train.seed={seed}", *changes, "--json"]
         done = run_json([*command, "--out", f"{folder}/run"])
-        scores = {_name(s): s["value"] for s in done["scores"] if s["split"] == "test"}
+        scores = named(done["scores"])
         if any(name.endswith(" ece") for name in scores):
-            bare = _uncalibrated(Path(done["bundle"]), Path(folder) / "bare")
-            scores |= {
-                f"{_name(s)} uncalibrated": s["value"]
-                for s in bare
-                if s["split"] == "test" and s["metric"] in ("ece", "brier")
-            }
+            bare = named(_uncalibrated(Path(done["bundle"]), Path(folder) / "bare"))
+            for name in [name for name in bare if name.endswith((" ece", " brier"))]:
+                scores[f"{name} uncalibrated"] = bare[name]
     return {"seconds": done["seconds"], "scores": scores}
 
 
-def _name(score: Mapping[str, Any]) -> str:
-    """Task, metric, and the tags of a part of the rows."""
-    part = [score[tag] for tag in TAGS if score.get(tag)]
-    return " ".join([score["task"], score["metric"], *part])
+def named(records: list[dict[str, Any]]) -> dict[str, float]:
+    """The test scores by task and metric; those of a part of the rows by its tags too."""
+    found: dict[str, float] = {}
+    for record in records:
+        if record["split"] == "test":
+            whole = f"{record['task']} {record['metric']}"  # which comes before its parts
+            part = [record[tag] for tag in TAGS if record.get(tag)]
+            found[" ".join([whole, *part]) if whole in found else whole] = record["value"]
+    return found
 
 
 def _uncalibrated(bundle: Path, copy: Path) -> list[dict[str, Any]]:
