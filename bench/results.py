@@ -22,13 +22,16 @@ from machine import machine, run_json, versions
 
 import unmask
 from unmask.bundle import save
+from unmask.data.splits import split_rows
+from unmask.recipe import parse
+from unmask.tasks import OPTIONS
 
 RESULTS = Path(__file__).parent / "results"
 UNMASK = Path(sys.executable).parent / "unmask"
 TAGS = ("language", "domain", "modality")
 
 
-def run(recipe: Path, seed: int, changes: list[str]) -> dict[str, Any]:
+def run(recipe: Path, seed: int, changes: list[str], together: bool = False) -> dict[str, Any]:
     """One training: seconds, and the scores of its test rows, of the whole and of each tag."""
     with tempfile.TemporaryDirectory() as folder:
         command = [str(UNMASK), "train", str(recipe), f"train.seed={seed}", *changes, "--json"]
@@ -38,7 +41,28 @@ def run(recipe: Path, seed: int, changes: list[str]) -> dict[str, Any]:
             bare = named(_uncalibrated(Path(done["bundle"]), Path(folder) / "bare"))
             for name in [name for name in bare if name.endswith((" ece", " brier"))]:
                 scores[f"{name} uncalibrated"] = bare[name]
+        if together:
+            scores["together"] = _together(Path(done["bundle"]))
     return {"seconds": done["seconds"], "scores": scores}
+
+
+def _together(bundle: Path) -> float:
+    """The share of test rows to which the answers of all tasks are wholly right."""
+    model = unmask.load(bundle)
+    run = parse(yaml.safe_load((bundle / "recipe.yaml").read_text()), OPTIONS)[""]
+    (rows, *others) = (split_rows(n, o, run.train.seed).test for n, o in run.tasks.items())
+    assert rows is not None
+    assert all(len(own or ()) == len(rows) for own in others)
+    answers = model.predict(list(run.tasks), list(rows))
+    right = [
+        all(
+            score.get("exact_match", score.get("accuracy")) == 1
+            for name, answer in own.items()
+            for score in [model.task(name).score([answer], [row])]
+        )
+        for own, row in zip(answers, rows, strict=True)
+    ]
+    return statistics.mean(right)
 
 
 def named(records: list[dict[str, Any]]) -> dict[str, float]:
@@ -88,9 +112,13 @@ def main() -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("changes", nargs="*", help="key=value, as in `unmask train`")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--together", action="store_true", help="rows that all tasks get right")
     parser.add_argument("--name", help="of the result (the recipe's unless said)")
     options = parser.parse_intermixed_args()
-    runs = [run(options.recipe, seed, options.changes) for seed in range(options.seeds)]
+    runs = [
+        run(options.recipe, seed, options.changes, options.together)
+        for seed in range(options.seeds)
+    ]
     found = summary(runs)
     name = options.name or options.recipe.stem
     for score, value in found["scores"].items():
