@@ -23,6 +23,7 @@ from machine import machine, run_json, versions
 import unmask
 from unmask.bundle import save
 from unmask.data.splits import split_rows
+from unmask.evaluation.scores import judge
 from unmask.recipe import parse
 from unmask.tasks import OPTIONS
 
@@ -50,18 +51,14 @@ def _together(bundle: Path) -> float:
     """The share of test rows to which the answers of all tasks are wholly right."""
     model = unmask.load(bundle)
     run = parse(yaml.safe_load((bundle / "recipe.yaml").read_text()), OPTIONS)[""]
-    (rows, *others) = (split_rows(n, o, run.train.seed).test for n, o in run.tasks.items())
-    assert rows is not None
-    assert all(len(own or ()) == len(rows) for own in others)
-    answers = model.predict(list(run.tasks), list(rows))
-    right = [
-        all(
-            score.get("exact_match", score.get("accuracy")) == 1
-            for name, answer in own.items()
-            for score in [model.task(name).score([answer], [row])]
-        )
-        for own, row in zip(answers, rows, strict=True)
-    ]
+    rows = {name: split_rows(name, o, run.train.seed).test for name, o in run.tasks.items()}
+    jobs = [(model.task(name), own) for name, own in rows.items() if own is not None]
+    right = []
+    for judged in zip(*judge(model, jobs), strict=True):  # of one row by each task
+        scores = [
+            task.score(one.answers, [one.row]) for (task, _), one in zip(jobs, judged, strict=True)
+        ]
+        right.append(all(s.get("exact_match", s.get("accuracy")) == 1 for s in scores))
     return statistics.mean(right)
 
 
