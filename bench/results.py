@@ -59,7 +59,7 @@ def _together(bundle: Path) -> float:
             task.score(one.answers, [one.row]) for (task, _), one in zip(jobs, judged, strict=True)
         ]
         right.append(all(s.get("exact_match", s.get("accuracy")) == 1 for s in scores))
-    return statistics.mean(right)
+    return float(statistics.mean(right))
 
 
 def named(records: list[dict[str, Any]]) -> dict[str, float]:
