@@ -13,7 +13,12 @@ from torch import nn
 from unmask import files
 from unmask.encoder import Encoder
 from unmask.errors import UserError
-from unmask.interop import Checkpoint, write_checkpoint, write_sentence_transformers
+from unmask.interop import (
+    Checkpoint,
+    write_checkpoint,
+    write_sentence_transformers,
+    write_tensorflow,
+)
 from unmask.model import Model
 from unmask.tasks.calibration import calibrated
 from unmask.tasks.classify import Classify
@@ -23,18 +28,22 @@ from unmask.tasks.tag import Tag
 
 
 def save_as(model: Model, path: str | Path, format: str, task: str | None = None) -> None:
-    """Write a model's encoder and one task's head as `huggingface` or `sentence-transformers`."""
+    """Write a model's encoder as `huggingface`, `sentence-transformers` or `tensorflow`.
+
+    With the head of one task: of any in the first, of none in the second, of `mlm` in the third.
+    """
     folder = Path(path)
     if not files.empty_or_new(folder):
         raise UserError(f"{folder} exists and is not empty: choose another folder or remove it")
     if format == "sentence-transformers":
         write_sentence_transformers(to_checkpoint(model, None), folder)
-    else:
-        if task is None and len(model.tasks) == 1:
-            task = next(iter(model.tasks))
-        if task is None and model.tasks:
-            raise UserError(f"say which head with --task; there are: {', '.join(model.tasks)}")
-        write_checkpoint(to_checkpoint(model, task), folder)
+        return
+    fitting = [n for n, t in model.tasks.items() if format != "tensorflow" or t.kind == "mlm"]
+    if task is None and len(fitting) > 1:
+        raise UserError(f"say which head with --task; there are: {', '.join(fitting)}")
+    found = to_checkpoint(model, task or next(iter(fitting), None))
+    write = write_tensorflow if format == "tensorflow" else write_checkpoint
+    write(found, folder)
 
 
 def to_checkpoint(model: Model, name: str | None) -> Checkpoint:

@@ -14,10 +14,14 @@ class Format(StrEnum):
 
     huggingface = "huggingface"
     sentence_transformers = "sentence-transformers"
+    tensorflow = "tensorflow"
 
 
 def import_(
-    source: Annotated[str, typer.Argument(help="Hugging Face folder, package://… or hub id.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="A folder of another library, package://… or hub id."),
+    ],
     out: Annotated[Path, typer.Argument(help="The bundle to write.")],
 ) -> None:
     """Turn SOURCE into a bundle.

@@ -1,10 +1,14 @@
-"""Other libraries' formats: Hugging Face and sentence-transformers folders, read and written."""
+"""Other libraries' formats: the folders of Hugging Face, sentence-transformers and Google."""
 
 from unmask.interop.checkpoint import Checkpoint
 from unmask.interop.families import usual_head
 from unmask.interop.read import read_checkpoint
 from unmask.interop.source import resolve
-from unmask.interop.write import write_checkpoint, write_sentence_transformers
+from unmask.interop.write import (
+    write_checkpoint,
+    write_sentence_transformers,
+    write_tensorflow,
+)
 
 __all__ = [
     "Checkpoint",
@@ -13,4 +17,5 @@ __all__ = [
     "usual_head",
     "write_checkpoint",
     "write_sentence_transformers",
+    "write_tensorflow",
 ]

@@ -1,4 +1,4 @@
-"""Reading a folder in the Hugging Face or the sentence-transformers layout."""
+"""Reading a folder in the layout of Hugging Face, sentence-transformers or Google."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from unmask.encoder import Encoder, EncoderConfig, HeadConfig, LabelHead, MaskedHead
 from unmask.errors import UserError
+from unmask.interop import google
 from unmask.interop.checkpoint import Checkpoint
 from unmask.interop.families import FAMILIES
 from unmask.interop.family import Family
@@ -39,10 +40,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     top = Folder.open(path)
     sentence = read_sentence(top)
     folder = sentence.encoder if sentence else top
-    raw, family, config = _read_config(folder)
+    name = google.CONFIG if google.is_google(folder) else "config.json"
+    raw, family, config = _read_config(folder, name)
     text = read_text(folder, config, sentence.max_length if sentence else None)
     weights = _Weights(folder, family)
-    with folder.explain("config.json"):
+    with folder.explain(name):
         kind = _kind(raw, family, weights.found)
     if config.num_layers > len(weights.found):
         raise UserError(f"{folder.path} has too few weights for {config.num_layers} layers")
@@ -52,7 +54,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     checkpoint = Checkpoint(config, encoder.eval(), text, family=family.name)
     checkpoint.pooling = sentence.pooling if sentence else None
     if kind is not None:
-        with folder.explain("config.json"):
+        with folder.explain(name):
             head_config = family.read_head(kind, raw)
             if kind in ("classify", "tag"):
                 checkpoint.labels = _labels(raw)
@@ -73,9 +75,9 @@ def make_head(kind: str, encoder: Encoder, config: HeadConfig, labels: int) -> n
     return LabelHead(encoder.config, config, labels)
 
 
-def _read_config(folder: Folder) -> tuple[dict[str, Any], Family, EncoderConfig]:
-    path = folder.file("config.json")
-    raw = folder.json("config.json")
+def _read_config(folder: Folder, file: str) -> tuple[dict[str, Any], Family, EncoderConfig]:
+    path = folder.file(file)
+    raw = google.read_config(folder) if file == google.CONFIG else folder.json(file)
     if raw.get("auto_map"):
         raise UserError(
             f"{path} asks for code of its own (auto_map), and unmask runs no code that comes with "
@@ -84,7 +86,7 @@ def _read_config(folder: Folder) -> tuple[dict[str, Any], Family, EncoderConfig]
     name = raw.get("model_type")
     if name not in FAMILIES:
         raise UserError(f"{path} has model_type {name!r}; unmask reads {', '.join(FAMILIES)}")
-    with folder.explain("config.json"):
+    with folder.explain(file):
         FAMILIES[name].check(raw)
         return raw, FAMILIES[name], FAMILIES[name].read_config(raw)
 
@@ -118,7 +120,8 @@ class _Weights:
 
     def __init__(self, folder: Folder, family: Family) -> None:
         self.path, self.family = folder.path, family
-        self.found = {family.full_name(k): v for k, v in read_weights(folder).items()}
+        read = google.read_weights if google.is_google(folder) else read_weights
+        self.found = {family.full_name(k): v for k, v in read(folder).items()}
         for copy, first in family.tied.items():
             if copy not in self.found:
                 continue

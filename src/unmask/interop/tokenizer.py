@@ -13,6 +13,7 @@ from unmask.errors import UserError
 from unmask.files import write_json
 from unmask.inputs.text import TextInput
 from unmask.inputs.vocabulary import wordpiece
+from unmask.interop import google
 from unmask.interop.folder import Folder
 
 _SETTINGS = "tokenizer_config.json"
@@ -53,7 +54,7 @@ def read_text(folder: Folder, config: EncoderConfig, max_length: int | None) -> 
         text = TextInput.read(folder.file("tokenizer.json"), length)
         _overrule(text.tokenizer, settings)
     elif folder.has("vocab.txt"):
-        text = TextInput(_word_pieces(folder.file("vocab.txt"), settings), length)
+        text = TextInput(_word_pieces(folder, settings), length)
     else:
         raise UserError(
             f"{folder.path} has neither tokenizer.json nor vocab.txt; make it: in transformers, "
@@ -107,8 +108,9 @@ def _overrule(tokenizer: Tokenizer, settings: _Settings) -> None:
         tokenizer.normalizer = normalizer
 
 
-def _word_pieces(path: Path, settings: _Settings) -> Tokenizer:
+def _word_pieces(folder: Folder, settings: _Settings) -> Tokenizer:
     """BERT's tokenizer from its list of word pieces, one a line."""
+    path = folder.file("vocab.txt")
     try:
         with path.open(encoding="utf-8") as lines:
             vocab = {line.rstrip("\n"): number for number, line in enumerate(lines)}
@@ -117,9 +119,12 @@ def _word_pieces(path: Path, settings: _Settings) -> Tokenizer:
     needed = ("[UNK]", "[CLS]", "[SEP]")
     if any(token not in vocab for token in needed):
         raise UserError(f"{path} lacks one of {needed}: it is not a list of BERT's word pieces")
+    lowercase = settings.do_lower_case
+    if google.is_google(folder) and "do_lower_case" not in settings.model_fields_set:
+        lowercase = google.lower_case(folder, vocab)
     return wordpiece(
         vocab,
-        lowercase=settings.do_lower_case,
+        lowercase=lowercase,
         strip_accents=settings.strip_accents,
         chinese_characters=settings.tokenize_chinese_chars,
     )

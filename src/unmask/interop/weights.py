@@ -45,6 +45,21 @@ def write_weights(weights: Mapping[str, Tensor], path: Path) -> None:
     save_file(whole, path / _FILE, metadata={"format": "pt"})
 
 
+def checked(weight: Tensor, key: str, path: Path) -> Tensor:
+    """A weight as float32, a copy; refused where it is of another type, or no finite number."""
+    if weight.dtype not in _FLOATS:
+        raise UserError(
+            f"{key} in {path} is {weight.dtype}; save it as float32, float16 or bfloat16"
+        )
+    weight = weight.to(torch.float32, copy=True)  # a copy, for the file may change under a mapping
+    # One infinity or NaN spoils the sum, which is far cheaper than a look at each number.
+    if not weight.sum().isfinite() and not weight.isfinite().all():
+        raise UserError(
+            f"{key} in {path} holds NaN or infinity; the model is spoilt, fetch it again"
+        )
+    return weight
+
+
 def _read(folder: Folder, name: str) -> dict[str, Tensor]:
     path = folder.file(name, limit=None)
     with path.open("rb") as file:
@@ -58,24 +73,10 @@ def _read(folder: Folder, name: str) -> dict[str, Tensor]:
             if len(keys) > _TENSOR_LIMIT:
                 raise UserError(f"{path} holds {len(keys)} tensors, over the limit of 20000")
             for key in keys:
-                weights[key] = _checked(file.get_tensor(key), key, path)
+                weights[key] = checked(file.get_tensor(key), key, path)
     except SafetensorError as error:
         raise UserError(f"{path} is broken or cut short ({error}); fetch it again") from None
     return weights
-
-
-def _checked(weight: Tensor, key: str, path: Path) -> Tensor:
-    if weight.dtype not in _FLOATS:
-        raise UserError(
-            f"{key} in {path} is {weight.dtype}; save it as float32, float16 or bfloat16"
-        )
-    weight = weight.to(torch.float32, copy=True)  # a copy, for the file may change under a mapping
-    # One infinity or NaN spoils the sum, which is far cheaper than a look at each number.
-    if not weight.sum().isfinite() and not weight.isfinite().all():
-        raise UserError(
-            f"{key} in {path} holds NaN or infinity; the model is spoilt, fetch it again"
-        )
-    return weight
 
 
 def _missing(folder: Folder) -> str:

@@ -1,4 +1,4 @@
-"""Writing a folder in the Hugging Face or the sentence-transformers layout."""
+"""Writing a folder in the layout of Hugging Face, sentence-transformers or Google."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from unmask.encoder import HeadConfig, MaskedHead
 from unmask.encoder.bricks import ACTIVATIONS
 from unmask.errors import UserError
 from unmask.files import new_folder, write_json
+from unmask.interop import google
 from unmask.interop.checkpoint import Checkpoint
 from unmask.interop.families import FAMILIES
 from unmask.interop.family import Family
@@ -45,6 +46,21 @@ def write_sentence_transformers(checkpoint: Checkpoint, path: Path) -> None:
     with new_folder(path) as folder:
         write_pooling(bare, folder)
         _write(bare, folder, _choose(bare, None))
+
+
+def write_tensorflow(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a folder that google-research/bert reads: the encoder, and a masked-language head."""
+    for kind in checkpoint.heads.keys() - {"mlm"}:
+        raise UserError(
+            f"Google's layout has a place for a head of kind mlm, and none for {kind}; leave "
+            "--task out for the encoder alone, or export as huggingface"
+        )
+    family = _choose(checkpoint, "bert")
+    google.check_tokenizer(checkpoint.text.tokenizer)
+    raw, weights = _content(checkpoint, family)
+    with new_folder(path) as folder:
+        google.write(raw, weights, folder)
+        write_text_input(checkpoint.text, checkpoint.config, folder)
 
 
 def _choose(checkpoint: Checkpoint, name: str | None) -> Family:
@@ -90,6 +106,16 @@ def _head_config(checkpoint: Checkpoint, kind: str) -> HeadConfig:
 
 
 def _write(checkpoint: Checkpoint, path: Path, family: Family) -> None:
+    raw, weights = _content(checkpoint, family)
+    if not any(family.bare_name(key) == key for key in weights):  # no part outside the encoder
+        weights = {family.bare_name(key): value for key, value in weights.items()}
+    write_json(path / "config.json", raw)
+    write_text_input(checkpoint.text, checkpoint.config, path)
+    write_weights(weights, path)
+
+
+def _content(checkpoint: Checkpoint, family: Family) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The content of config.json, and the weights under their full names."""
     if len(checkpoint.heads) > 1:
         raise UserError(
             f"such a folder holds one head and this model has {', '.join(checkpoint.heads)}; "
@@ -112,13 +138,9 @@ def _write(checkpoint: Checkpoint, path: Path, family: Family) -> None:
         weights |= _translated(state, family.head_names(kind, state))
     if family.name == checkpoint.family:
         weights = checkpoint.extra | weights
-    if not any(family.bare_name(key) == key for key in weights):  # no part outside the encoder
-        weights = {family.bare_name(key): value for key, value in weights.items()}
     ending = ENDINGS[kind] if kind else "Model"
     head = {"architectures": [family.classes + ending], "model_type": family.name}
-    write_json(path / "config.json", head | raw)
-    write_text_input(checkpoint.text, checkpoint.config, path)
-    write_weights(weights, path)
+    return head | raw, weights
 
 
 def _head_settings(checkpoint: Checkpoint, kind: str, family: Family) -> dict[str, Any]:
