@@ -31,6 +31,8 @@ browser:
 		apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
 	} || echo "no chromium: the tests of pages in a browser will be SKIPPED"
 
+# TensorFlow is large and no part of the setup. Without it the test of checkpoints that it wrote is
+# skipped, and says so; `.venv/bin/pip install 'tensorflow-cpu==2.21.0'` brings it.
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 

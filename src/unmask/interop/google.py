@@ -200,7 +200,9 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _tensorflow() -> Any:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
+    # Nothing is computed with it, and it would tell of how it computes.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     try:
         import tensorflow
     except ImportError:
