@@ -15,6 +15,7 @@ from unmask.encoder import Encoder, Hidden, Pooling
 from unmask.errors import UserError
 from unmask.inputs.text import Encoded, TextInput
 from unmask.jobs import Joint, alike, batches_by_tokens, chunks
+from unmask.recipe import TaskOptions
 from unmask.tasks import KINDS, OPTIONS, Answer, Draw, Row, Task, row_rng
 
 log = logging.getLogger("unmask")
@@ -139,7 +140,7 @@ class Model(nn.Module):
         known = [self.task(name) for name in names]
         rows = [rows] if isinstance(rows, str) else rows
         jobs = (
-            (one, next(iter(one.examples(_as_row(row, one.options.inputs), _unseen(one.name, i)))))
+            (one, next(iter(one.examples(_as_row(row, one.options), _unseen(one.name, i)))))
             for i, row in enumerate(rows)
             for one in known
         )
@@ -323,13 +324,13 @@ class Model(nn.Module):
         ]
 
 
-def _as_row(row: str | tuple[str, ...] | Row, columns: Sequence[str]) -> Row:
+def _as_row(row: str | tuple[str, ...] | Row, options: TaskOptions) -> Row:
     if isinstance(row, Mapping):
         return row
-    texts = (row,) if isinstance(row, str) else row
-    if len(texts) != len(columns):
+    texts, columns = (row,) if isinstance(row, str) else row, options.inputs
+    if not options.fewest <= len(texts) <= len(columns):
         raise UserError(f"this task reads {len(columns)} text(s), not {len(texts)}: {columns}")
-    return dict(zip(columns, texts, strict=True))
+    return dict(zip(columns, texts, strict=False))
 
 
 def _unseen(task: str, row: int) -> Draw:

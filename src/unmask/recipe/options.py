@@ -85,7 +85,7 @@ class TaskOptions(Strict):
 
     @model_validator(mode="after")
     def _shares(self) -> TaskOptions:
-        if not 1 <= len(self.inputs) <= 2:
+        if not 1 <= len(self.inputs) <= self.most:
             raise ValueError(f"input: name 1 column or 2 for a pair, not {len(self.inputs)}")
         for name in ("valid", "test"):
             share = getattr(self, name)
@@ -97,6 +97,16 @@ class TaskOptions(Strict):
     def inputs(self) -> tuple[str, ...]:
         """The input columns, in order."""
         return (self.input,) if isinstance(self.input, str) else tuple(self.input)
+
+    @property
+    def most(self) -> int:
+        """How many input columns there may be."""
+        return 2
+
+    @property
+    def fewest(self) -> int:
+        """How many texts a row must have in its input columns."""
+        return len(self.inputs)
 
     @property
     def held_by(self) -> tuple[str, ...]:

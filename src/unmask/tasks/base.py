@@ -211,19 +211,23 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
 
     def encode(self, row: Row, limit: int | None = None) -> Encoded:
         """The row's input columns as tokens; a UserError says which column is not text."""
-        texts = self.texts(row)
-        pair = texts[1] if len(texts) == 2 else None
-        return self.text.encode(texts[0], pair, limit or self.options.max_length)
+        return self._pair(self.texts(row), limit or self.options.max_length)
 
-    def windows(self, row: Row, draw: Draw) -> Iterator[Encoded]:
-        """The row's text as windows that lose none of its tokens; none where there are none.
+    def windows(self, texts: Sequence[str], draw: Draw) -> Iterator[Encoded]:
+        """A text as windows that lose none of its tokens; none where there are none.
 
         A pair is one sequence, cut where it is too long.
         """
-        texts, limit = self.texts(row), self.limit(draw)
+        limit = self.limit(draw)
         parts: Iterable[Encoded]
-        parts = self.text.windows(texts[0], limit) if len(texts) == 1 else [self.encode(row, limit)]
+        if len(texts) == 1:
+            parts = self.text.windows(texts[0], limit)
+        else:
+            parts = [self._pair(texts, limit)]
         return (part for part in parts if not part.special.all())
+
+    def _pair(self, texts: Sequence[str], limit: int | None) -> Encoded:
+        return self.text.encode(texts[0], texts[1] if len(texts) > 1 else None, limit)
 
     def text_of(self, row: Row, column: str) -> str:
         """What stands in a column, which must be text."""

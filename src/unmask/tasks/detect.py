@@ -96,7 +96,7 @@ class Detect(Task[DetectOptions, DetectAnswer]):
             yield Example((encoded.sequence(),), (np.flatnonzero(~encoded.special),))
             return
         texts = self.texts(row)
-        for part in self.windows(row, draw):
+        for part in self.windows(texts, draw):
             yield self._hide(part, choose(part, texts, self.options, draw), draw.rng)
 
     def _hide(self, encoded: Encoded, hidden: np.ndarray, rng: np.random.Generator) -> Example:

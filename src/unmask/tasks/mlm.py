@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from unmask.batch import Batch, Example, Segment
@@ -17,6 +17,7 @@ from unmask.inputs.text import Encoded
 from unmask.tasks.base import Answer, Draw, Outputs, Row, Runner, Task
 from unmask.tasks.masking import MaskingOptions, choose
 from unmask.tasks.tally import Tally
+from unmask.tasks.translations import Translations
 
 
 class MlmOptions(MaskingOptions):
@@ -27,6 +28,42 @@ class MlmOptions(MaskingOptions):
         "mask",
         description="mask: always [MASK]; bert: [MASK] 80 %, a random token 10 %, itself 10 %",
     )
+    translations: bool | str = Field(
+        False,
+        description="read two translations of one text together: true, of the input columns; or "
+        "the column whose value a row shares with its translations (arXiv:1901.07291)",
+    )
+    reading: ClassVar = (*MaskingOptions.reading, "translations")
+
+    @model_validator(mode="after")
+    def _languages(self) -> MlmOptions:
+        if self.translations is True and len(self.inputs) < 2:
+            raise ValueError("translations: true is for two input columns or more, one a language")
+        if isinstance(self.translations, str) and len(self.inputs) > 1:
+            raise ValueError("translations: a column joins rows of one input column; name one")
+        return self
+
+    @property
+    def most(self) -> int:
+        """As many as there are languages."""
+        return len(self.inputs) if self.translations is True else super().most
+
+    @property
+    def fewest(self) -> int:
+        """Of languages, some may be missing."""
+        return 1 if self.translations is True else super().fewest
+
+    @property
+    def held_by(self) -> tuple[str, ...]:
+        """Translations stay on one side."""
+        joined = isinstance(self.translations, str) and self.group is None
+        return (str(self.translations),) if joined else super().held_by
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """And the column by which rows are joined."""
+        joined = (self.translations,) if isinstance(self.translations, str) else ()
+        return (*super().needed, *joined)
 
 
 @dataclass(frozen=True)
@@ -62,7 +99,8 @@ class FillAnswer(Answer):
 class Mlm(Task[MlmOptions, FillAnswer]):
     """Masked-language modelling whose head runs only where something is hidden.
 
-    A text longer than a sequence gives several, none of its tokens lost.
+    A text longer than a sequence gives several, none of its tokens lost. Two translations make a
+    pair with tokens hidden on both sides, so that one can help to guess the other.
     """
 
     kind = "mlm"
@@ -73,9 +111,40 @@ class Mlm(Task[MlmOptions, FillAnswer]):
         if not draw.truth:
             yield self._to_fill(self.encode(row))
             return
-        texts = self.texts(row)
-        for part in self.windows(row, draw):
+        texts = self._together(row, draw)
+        for part in self.windows(texts, draw):
             yield self._corrupt(part, choose(part, texts, self.options, draw), draw.rng)
+
+    def texts(self, row: Row) -> tuple[str, ...]:
+        """The row's input columns; where they are languages, the different texts there are."""
+        if self.options.translations is not True:
+            return super().texts(row)
+        there = [column for column in self.options.inputs if row.get(column) is not None]
+        found = (self.text_of(row, column) for column in there)
+        return tuple(dict.fromkeys(text for text in found if text.strip())) or ("",)
+
+    def _together(self, row: Row, draw: Draw) -> tuple[str, ...]:
+        """The texts to be read together: of translations two, in an order of chance, if it can."""
+        texts = self.texts(row)
+        if not self.options.translations:
+            return texts
+        if isinstance(self.options.translations, str):
+            other = self._joined(draw.others).draw(row, texts[0], draw.rng)
+            texts = texts if other is None else (*texts, other)
+        return tuple(texts[i] for i in draw.rng.permutation(len(texts))[:2])
+
+    def _joined(self, rows: Sequence[Row]) -> Translations:
+        """The rows by the column that translations share; kept for two splits."""
+        found = next((one for one in self._known if one.rows is rows), None)
+        if found is None:
+            column, text = str(self.options.translations), self.options.inputs[0]
+            found = Translations(rows, column, partial(self.text_of, column=text))
+            self._known[:] = [found, *self._known[:1]]
+        return found
+
+    @cached_property
+    def _known(self) -> list[Translations]:
+        return []
 
     def _corrupt(self, encoded: Encoded, hidden: np.ndarray, rng: np.random.Generator) -> Example:
         ids, truth = encoded.ids.copy(), encoded.ids[hidden]
@@ -173,7 +242,7 @@ class Mlm(Task[MlmOptions, FillAnswer]):
         return float(np.mean([guess.loss for guess in answer.guesses if guess.loss is not None]))
 
     def truth(self, row: Row) -> str:
-        return str(row.get(self.options.inputs[0]))
+        return " | ".join(self.texts(row))
 
     def explain_target(self, outputs: Outputs, answer: FillAnswer) -> Tensor:
         """The log-probability of each hidden token's best candidate, summed."""
