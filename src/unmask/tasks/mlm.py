@@ -39,9 +39,14 @@ class MlmOptions(MaskingOptions):
     def _languages(self) -> MlmOptions:
         if self.translations is True and len(self.inputs) < 2:
             raise ValueError("translations: true is for two input columns or more, one a language")
-        if isinstance(self.translations, str) and len(self.inputs) > 1:
+        if self.joined_by and len(self.inputs) > 1:
             raise ValueError("translations: a column joins rows of one input column; name one")
         return self
+
+    @property
+    def joined_by(self) -> str | None:
+        """The column that translations share, where they are rows of their own."""
+        return self.translations if isinstance(self.translations, str) else None
 
     @property
     def most(self) -> int:
@@ -56,14 +61,12 @@ class MlmOptions(MaskingOptions):
     @property
     def held_by(self) -> tuple[str, ...]:
         """Translations stay on one side."""
-        joined = isinstance(self.translations, str) and self.group is None
-        return (str(self.translations),) if joined else super().held_by
+        return (self.joined_by,) if self.joined_by and not self.group else super().held_by
 
     @property
     def needed(self) -> tuple[str, ...]:
         """And the column by which rows are joined."""
-        joined = (self.translations,) if isinstance(self.translations, str) else ()
-        return (*super().needed, *joined)
+        return (*super().needed, *filter(None, [self.joined_by]))
 
 
 @dataclass(frozen=True)
@@ -128,17 +131,18 @@ class Mlm(Task[MlmOptions, FillAnswer]):
         texts = self.texts(row)
         if not self.options.translations:
             return texts
-        if isinstance(self.options.translations, str):
-            other = self._joined(draw.others).draw(row, texts[0], draw.rng)
+        if self.options.joined_by:
+            joined = self._joined(draw.others, self.options.joined_by)
+            other = joined.draw(row, texts[0], draw.rng)
             texts = texts if other is None else (*texts, other)
         return tuple(texts[i] for i in draw.rng.permutation(len(texts))[:2])
 
-    def _joined(self, rows: Sequence[Row]) -> Translations:
+    def _joined(self, rows: Sequence[Row], column: str) -> Translations:
         """The rows by the column that translations share; kept for two splits."""
         found = next((one for one in self._known if one.rows is rows), None)
         if found is None:
-            column, text = str(self.options.translations), self.options.inputs[0]
-            found = Translations(rows, column, partial(self.text_of, column=text))
+            text = partial(self.text_of, column=self.options.inputs[0])
+            found = Translations(rows, column, text)
             self._known[:] = [found, *self._known[:1]]
         return found
 
