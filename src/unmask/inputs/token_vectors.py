@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import batched
+from itertools import islice
 
 import numpy as np
 
@@ -65,9 +65,7 @@ class Gathering:
             nothing = np.zeros(V, bool)
             return TokenVectors(np.zeros((V, 1), np.float32), nothing, nothing)
         sums, weights = self._sums
-        special = [i for i, t in self._text.tokenizer.get_added_tokens_decoder().items() if t.special]
-        unknown = self._text.special_id("unknown")
-        weights[:, special if unknown is None else [*special, unknown]] = 0
+        weights[:, sorted(self._text.special_ids)] = 0
         whole, known = weights[1] > 0, weights.sum(0) > 0
         side = whole.astype(int)
         every = np.arange(V)
@@ -79,7 +77,8 @@ class Gathering:
 def token_vectors(words: Iterable[WordVector], *texts: TextInput) -> list[TokenVectors]:
     """For each vocabulary, the vectors of its tokens: all in one pass over the words."""
     gatherings = [Gathering(text) for text in texts]
-    for some in batched(words, _AT_ONCE):
+    source = iter(words)
+    while some := list(islice(source, _AT_ONCE)):
         for gathering in gatherings:
-            gathering.add(list(some))
+            gathering.add(some)
     return [gathering.done() for gathering in gatherings]

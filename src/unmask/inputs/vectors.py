@@ -84,7 +84,7 @@ def _row(line: bytes, width: int, where: str) -> tuple[str, np.ndarray]:
     except UnicodeDecodeError:
         raise UserError(f"{where} is not UTF-8; save the file as UTF-8") from None
     found = len(line.split()) - 1
-    if len(parts) <= width or _is_number(parts[0].rpartition(" ")[2]) and found > width:
+    if len(parts) <= width or (_is_number(parts[0].rpartition(" ")[2]) and found > width):
         raise UserError(f"{where}: {found} numbers, where the lines before have {width}")
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)  # how numpy takes what is no number

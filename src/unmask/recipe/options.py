@@ -323,6 +323,10 @@ class Run(Strict):
             raise ValueError(
                 "train.adversarial shifts what a trunk learns from: this one is frozen"
             )
+        if self.train.frozen and self.encoder.source and self.encoder.tokenizer:
+            raise ValueError(
+                "encoder.tokenizer is a new vocabulary, which the trunk must learn: it is frozen"
+            )
         return self
 
     def dump(self) -> dict[str, Any]:

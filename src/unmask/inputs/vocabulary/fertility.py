@@ -17,8 +17,8 @@ _SAMPLE = 5000  # texts of a language; more would move no figure
 class Fertility:
     """Sums over texts of one language.
 
-    Fertility is the number of tokens to a word (Rust et al., arXiv:2012.15613); where most
-    characters belong to scripts without spaces there is none, and tokens to a character tell.
+    Fertility is the number of tokens to a word (Rust et al., arXiv:2012.15613); where a quarter of the
+    characters or more are of scripts without spaces there is none, and tokens to a character tell.
     """
 
     texts: int = 0
@@ -31,7 +31,7 @@ class Fertility:
     @property
     def per_word(self) -> float | None:
         """Tokens to a word; None where words are not spaced."""
-        return None if 2 * self.joined > self.characters else self.tokens / max(self.words, 1)
+        return None if 4 * self.joined > self.characters else self.tokens / max(self.words, 1)
 
     @property
     def per_character(self) -> float:
