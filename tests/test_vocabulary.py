@@ -63,7 +63,9 @@ def test_small_texts_give_the_same_file_or_the_same_error(texts: list[str]) -> N
         found = []
         for _ in range(2):
             try:
-                found.append(learnt(texts, kind, vocab_size=270, min_frequency=1).tokenizer.to_str())
+                found.append(
+                    learnt(texts, kind, vocab_size=270, min_frequency=1).tokenizer.to_str()
+                )
             except UserError as error:
                 found.append(str(error))
         assert found[0] == found[1]

@@ -36,7 +36,8 @@ def forms(text: TextInput) -> dict[int, Form]:
     rest = json.loads(tokenizer.to_str())
     around = json.dumps([rest[part] for part in ("normalizer", "pre_tokenizer", "decoder")])
     found = {}
-    for token, i in tokenizer.get_vocab(with_added_tokens=True).items():
+    tokens = tokenizer.get_vocab(with_added_tokens=True)
+    for token, i in sorted(tokens.items(), key=lambda item: item[1]):
         if i in text.special_ids:
             continue
         if isinstance(tokenizer.model, models.WordPiece):

@@ -80,7 +80,8 @@ def _text(file: BinaryIO, path: Path) -> Iterator[WordVector]:
 
 def _row(line: bytes, width: int, where: str) -> tuple[str, np.ndarray]:
     try:
-        parts = line.decode().rstrip().rsplit(" ", width)  # GloVe has words with spaces in them
+        # From the right: GloVe has words with spaces in them.
+        parts = line.decode().replace("\t", " ").rstrip().rsplit(" ", width)
     except UnicodeDecodeError:
         raise UserError(f"{where} is not UTF-8; save the file as UTF-8") from None
     found = len(line.split()) - 1

@@ -62,12 +62,34 @@ class _Mixture:
     """What each row of a new table is made of."""
 
     weights: csr_array  # (V, old V): the share of each old row
-    drawn: np.ndarray  # (V,) bool: of none; at random
+    drawn: np.ndarray  # (n,) int: the tokens made of none
     old_size: int  # rows of the old table that are tokens
 
-    def of(self, old: Tensor) -> np.ndarray:
-        """The new rows of an old table (old V, …), zeros where they are drawn."""
-        return np.asarray(self.weights @ old.detach().cpu().double().numpy())
+    def vectors(self, old: Tensor, seed: int) -> Tensor:
+        """The new rows of the token table (old V, E); zeros behind the last token."""
+        table = _numbers(old)
+        rows = self.weights @ table  # (V, E)
+        mean, std = table[: self.old_size].mean(0), table[: self.old_size].std(0)
+        shape = (len(self.drawn), len(mean))
+        rows[self.drawn] = np.random.default_rng(seed).normal(mean, std, shape)
+        return torch.from_numpy(rows).to(old)
+
+    def biases(self, old: Tensor) -> Tensor:
+        """The new output biases (V,).
+
+        Where nothing is known it is an average one, and behind the last token the lowest.
+        """
+        table = _numbers(old)
+        bias = self.weights @ table  # (V,)
+        bias[self.drawn] = table[: self.old_size].mean()
+        nobody = np.diff(self.weights.indptr) == 0
+        nobody[self.drawn] = False
+        bias[nobody] = table.min()
+        return torch.from_numpy(bias).to(old)
+
+
+def _numbers(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().cpu().double().numpy()
 
 
 def _mixture(
@@ -96,9 +118,7 @@ def _mixture(
     )
     shape = (round_up(new.vocab_size), old_rows)
     weights = coo_array((shares, (rows, columns)), shape=shape).tocsr()
-    drawn = np.ones(shape[0], bool)
-    drawn[rows] = False
-    return _Mixture(weights, drawn, old.vocab_size)
+    return _Mixture(weights, np.setdiff1d(list(ids), rows), old.vocab_size)
 
 
 def agreed(old: TextInput, new: TextInput) -> dict[int, int]:
@@ -154,13 +174,7 @@ def _directions(tokens: TokenVectors) -> np.ndarray:
 def _encoder(old: Encoder, text: TextInput, mixture: _Mixture, seed: int) -> Encoder:
     changes = {"vocab_size": mixture.weights.shape[0]}
     state = dict(old.state_dict())
-    table = old.embeddings.token.weight
-    rows = mixture.of(table)  # (V, E)
-    real = table[: mixture.old_size].detach().double().numpy()
-    rng = np.random.default_rng(seed)
-    drawn = rng.normal(real.mean(0), real.std(0), (int(mixture.drawn.sum()), real.shape[1]))
-    rows[mixture.drawn] = drawn
-    state["embeddings.token.weight"] = torch.from_numpy(rows).to(table)
+    state["embeddings.token.weight"] = mixture.vectors(old.embeddings.token.weight, seed)
     pad = text.special_id("pad")
     if old.config.position_offset and pad is not None:
         # RoBERTa counts positions from the padding token's number: the table follows it.
@@ -178,9 +192,7 @@ def _head_state(head: nn.Module, mixture: _Mixture) -> dict[str, Tensor]:
     state = dict(head.state_dict())
     for name, part in head.named_modules():
         if isinstance(part, MaskedHead):
-            bias = mixture.of(part.bias)
-            bias[mixture.drawn] = float(part.bias[: mixture.old_size].mean())
-            state[f"{name}.bias" if name else "bias"] = torch.from_numpy(bias).to(part.bias)
+            state[f"{name}.bias" if name else "bias"] = mixture.biases(part.bias)
     return state
 
 

@@ -17,8 +17,8 @@ _SAMPLE = 5000  # texts of a language; more would move no figure
 class Fertility:
     """Sums over texts of one language.
 
-    Fertility is the number of tokens to a word (Rust et al., arXiv:2012.15613); where a quarter of the
-    characters or more are of scripts without spaces there is none, and tokens to a character tell.
+    Fertility is the number of tokens to a word (Rust et al., arXiv:2012.15613). Where more than a
+    quarter of the characters are of scripts without spaces, only tokens to a character tell.
     """
 
     texts: int = 0
