@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Learn a vocabulary from texts, and see how well one fits a language.",
     rich_markup_mode=None,
-    no_args_is_help=True,
 )
 
 Sources = Annotated[

@@ -69,7 +69,7 @@ def _telling(pairs: csr_array) -> csr_array:
     word = np.asarray(pairs.sum(1)).ravel()
     context = np.asarray(pairs.sum(0)).ravel() ** _SMOOTHING
     context = context / max(context.sum(), 1e-12)
-    rows, columns = found.coords
+    rows, columns = found.row, found.col
     value = np.log(found.data / (word[rows] * context[columns]))
     kept = value > 0
     return coo_array((value[kept], (rows[kept], columns[kept])), shape=pairs.shape).tocsr()

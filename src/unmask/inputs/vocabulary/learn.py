@@ -9,6 +9,7 @@ from typing import Any
 
 from tokenizers import Tokenizer, pre_tokenizers, trainers
 
+from unmask import progress
 from unmask.errors import UserError
 from unmask.inputs.vocabulary.kinds import SPECIAL, byte_level, metaspace, wordpiece
 from unmask.recipe import NewTokenizer
@@ -77,8 +78,16 @@ def _checked(texts: Texts) -> Texts:
     return read
 
 
+# The library's own bars would end in empty lines on standard output.
 def _train(tokenizer: Tokenizer, texts: Texts, trainer: Any) -> Tokenizer:
-    tokenizer.train_from_iterator(texts(), trainer)
+    with progress.bar("learning a vocabulary", None, "texts") as advance:
+
+        def read() -> Iterator[str]:
+            for text in texts():
+                yield text
+                advance(1)
+
+        tokenizer.train_from_iterator(read(), trainer)
     return tokenizer
 
 
