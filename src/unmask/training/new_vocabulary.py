@@ -37,8 +37,9 @@ def with_vocabulary(
     A token that says what an old one says has its vector. Any other is mixed of old tokens that are
     like it by static vectors: after FOCUS (Dobler & de Melo, arXiv:2305.14481), with the mixture of
     WECHSEL (Minixhofer et al., arXiv:2112.06598). `words` are asked for only where some token needs
-    them. What no word holds is drawn at random, from a normal like the old vectors'. The output
-    biases of masked-language heads go the same way.
+    them. What no word holds is the mean of the old tokens that it is read as, and where there are
+    none it is drawn at random, from a normal like the old vectors'. The output biases of
+    masked-language heads go the same way.
     """
     kinds = model.encoder.config.num_segments
     text = TextInput(tokenizer if kinds != 1 else _of_one_kind(tokenizer), model.text.max_length)
@@ -104,13 +105,15 @@ def _mixture(
     if len(rest):
         ours, theirs = token_vectors(words(), new, old)
         targets, near, weight = _near(ours, theirs, rest)  # (n,), (n, k), (n, k)
-        mixed = len(targets)
-        rows = np.concatenate((rows, np.repeat(targets, near.shape[1])))
-        columns = np.concatenate((columns, near.ravel()))
-        shares = np.concatenate((shares, weight.ravel()))
+        parts = _parts(old, new, np.setdiff1d(rest, targets))
+        mixed = len(targets) + len({token for token, _, _ in parts})
+        more = np.array(parts, dtype=np.float64).reshape(-1, 3)
+        rows = np.concatenate((rows, np.repeat(targets, near.shape[1]), more[:, 0].astype(int)))
+        columns = np.concatenate((columns, near.ravel(), more[:, 1].astype(int)))
+        shares = np.concatenate((shares, weight.ravel(), more[:, 2]))
     log.info(
         "the new vocabulary has %d tokens: the vectors of %d are copied, of %d combined from old "
-        "tokens like them, of %d drawn at random",
+        "ones, of %d drawn at random",
         len(ids),
         len(copied),
         mixed,
@@ -140,6 +143,20 @@ def agreed(old: TextInput, new: TextInput) -> dict[int, int]:
         match = known.get(form, known.get(read, loosely.get(read.loose)))
         if match is not None:
             found[i] = match
+    return found
+
+
+def _parts(old: TextInput, new: TextInput, wanted: np.ndarray) -> list[tuple[int, int, float]]:
+    """What the old vocabulary reads these new tokens as: (new, old, share) for each part."""
+    said, found = forms(new), []
+    for i in wanted.tolist():
+        try:
+            shown = said[i].said.decode()
+        except UnicodeDecodeError:  # a part of a character
+            continue
+        parts = old.tokenizer.encode(shown, add_special_tokens=False).ids
+        known = [part for part in parts if part not in old.special_ids]
+        found += [(i, part, 1 / len(known)) for part in known]
     return found
 
 
