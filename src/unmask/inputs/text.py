@@ -128,6 +128,13 @@ class TextInput:
         return None
 
     @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """The ids that stand for no text of their own."""
+        added = self.tokenizer.get_added_tokens_decoder()
+        roles = {i for role in _SPECIAL if (i := self.special_id(role)) is not None}
+        return frozenset(roles | {i for i, token in added.items() if token.special})
+
+    @cached_property
     def mask_id(self) -> int:
         """The id that hides a token; a UserError where the vocabulary has none."""
         found = self.special_id("mask")

@@ -121,11 +121,29 @@ class TaskOptions(Strict):
 
 
 class NewTokenizer(Strict):
-    """A WordPiece vocabulary learnt from the training texts of the recipe's tasks."""
+    """A vocabulary to learn: by a recipe, or by `unmask tokenizer train`."""
 
+    kind: Literal["wordpiece", "bpe", "unigram"] = Field(
+        "wordpiece", description="as in BERT, in RoBERTa and ModernBERT, or in XLM-R"
+    )
     vocab_size: int = Field(8192, ge=100)
-    lowercase: bool = True
-    min_frequency: int = Field(2, ge=1)
+    lowercase: bool | None = Field(
+        None, description="lowercase; wordpiece strips accents then, and does both unless said"
+    )
+    min_frequency: int = Field(
+        2, ge=1, description="how often a piece must occur (not of unigram, which weighs by use)"
+    )
+    temperature: float = Field(
+        1.0,
+        gt=0,
+        description="texts ** (1 / temperature) of each language; 1 takes them as they are, large "
+        "gives all languages the same weight",
+    )
+
+    @property
+    def folds(self) -> bool:
+        """Whether capitals go."""
+        return self.kind == "wordpiece" if self.lowercase is None else self.lowercase
 
 
 class AdapterOptions(Strict):
@@ -147,7 +165,14 @@ class EncoderOptions(Strict):
         None, description="of a new encoder (modern unless said)"
     )
     tokenizer: NewTokenizer | str | None = Field(
-        None, description="of a new encoder: a folder with one, or how to learn one"
+        None,
+        description="a folder with one, or how to learn one; with `from` it takes the place of the "
+        "encoder's own, whose token vectors are carried over",
+    )
+    vectors: str | None = Field(
+        None,
+        description="word vectors (word2vec, GloVe) to begin with: of a new encoder, its token "
+        "vectors; of `from` with a `tokenizer`, what says which tokens are alike",
     )
     max_positions: int | None = Field(None, gt=2, description="longest sequence of a new encoder")
     dropout: float | None = Field(None, ge=0, lt=1, description="in place of the encoder's own")
@@ -160,9 +185,11 @@ class EncoderOptions(Strict):
     def _one_start(self) -> EncoderOptions:
         if (self.source is None) == (self.shape is None):
             raise ValueError("give either `from` (a pretrained encoder) or `shape` (a new one)")
-        for key in ("style", "tokenizer", "max_positions"):
+        for key in ("style", "max_positions"):
             if self.source is not None and getattr(self, key) is not None:
                 raise ValueError(f"`{key}` is for a new encoder; `from` brings its own")
+        if self.vectors is not None and self.source is not None and self.tokenizer is None:
+            raise ValueError("`vectors` beside `from` are for a new `tokenizer`; give one")
         return self
 
 
@@ -305,6 +332,10 @@ class Run(Strict):
         if self.train.frozen and self.train.adversarial:
             raise ValueError(
                 "train.adversarial shifts what a trunk learns from: this one is frozen"
+            )
+        if self.train.frozen and self.encoder.source and self.encoder.tokenizer:
+            raise ValueError(
+                "encoder.tokenizer is a new vocabulary, which the trunk must learn: it is frozen"
             )
         return self
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,16 +12,14 @@ import torch
 from unmask.data.duplicates import duplicates
 from unmask.data.sources import Rows
 from unmask.data.splits import Splits, split_rows
-from unmask.encoder import AdaptedLinear, Encoder, HeadConfig, Pooling, preset
+from unmask.encoder import AdaptedLinear, HeadConfig, Pooling
 from unmask.errors import UserError
-from unmask.inputs.text import TextInput
-from unmask.inputs.vocabulary import learn
 from unmask.interop import usual_head
-from unmask.loading import load
 from unmask.model import Model
-from unmask.recipe import NewTokenizer, Run, TaskOptions
+from unmask.recipe import Run, TaskOptions
 from unmask.tasks import KINDS, Draw, Task, row_rng
 from unmask.training.centroids import begin_at_centroids
+from unmask.training.start import start_of
 
 log = logging.getLogger("unmask")
 
@@ -59,7 +56,7 @@ def prepare(run: Run, device: torch.device, resumed: Model | None = None) -> Pre
         name: KINDS[options.kind].study(name, options, trains[name])
         for name, options in run.tasks.items()
     }
-    start = _start(run, trains)
+    start = start_of(run, trains)
     tasks = {name: _task(name, options, start, facts[name]) for name, options in run.tasks.items()}
     known = {name: found for name, task in tasks.items() if (found := _known_head(task, start))}
     heads = {name: task.build(start.encoder) for name, task in tasks.items()}
@@ -124,61 +121,6 @@ def _resumed(run: Run, model: Model) -> Model:
     tasks = {name: tasks.get(name, known) for name, known in model.tasks.items()}
     heads = {name: model.head(name) for name in tasks}
     return Model(model.encoder, model.text, tasks, heads, model.pooling)
-
-
-def _start(run: Run, rows: Mapping[str, Rows]) -> Model:
-    """The pretrained model to start from, or a new encoder of the recipe's shape."""
-    options = run.encoder
-    changes: dict[str, Any] = {
-        key: value
-        for key in ("dropout", "attention_dropout", "adapters")
-        if (value := getattr(options, key)) not in (None, {})
-    }
-    if options.source is not None:
-        return _changed(load(options.source), changes)
-    wanted = options.tokenizer or NewTokenizer()
-    if isinstance(wanted, NewTokenizer):
-        log.info("learning a vocabulary of %d pieces", wanted.vocab_size)
-        tokenizer = learn(lambda: _texts(run, rows), wanted)
-    else:
-        folder = Path(wanted)
-        file = folder / "tokenizer.json" if folder.is_dir() else folder
-        tokenizer = TextInput.read(file).tokenizer
-    assert options.shape is not None  # EncoderOptions has either a source or a shape
-    if options.max_positions is not None:
-        changes["max_positions"] = options.max_positions
-    text = TextInput(tokenizer)
-    config = preset(
-        options.shape, options.style or "modern", vocab_size=_round_up(text.vocab_size), **changes
-    )
-    text.max_length = config.max_positions
-    return Model(Encoder(config), text)
-
-
-def _changed(model: Model, changes: dict[str, Any]) -> Model:
-    """The model with other dropout, or with new adapters beside those it has."""
-    if not changes:
-        return model
-    config = model.encoder.config
-    adapters = {**config.adapters, **changes.pop("adapters", {})}
-    encoder = Encoder(config.model_copy(update={**changes, "adapters": adapters}))
-    encoder.load_state_dict({**encoder.state_dict(), **model.encoder.state_dict()})
-    heads = {name: model.head(name) for name in model.tasks}
-    return Model(encoder, model.text, model.tasks, heads, model.pooling)
-
-
-def _round_up(size: int, multiple: int = 64) -> int:
-    """Vocabularies of a round size multiply faster."""
-    return -(-size // multiple) * multiple
-
-
-def _texts(run: Run, rows: Mapping[str, Rows]) -> Iterator[str]:
-    for name, options in run.tasks.items():
-        for row in rows[name]:
-            for column in options.inputs:
-                value = row.get(column)
-                texts = value if isinstance(value, list) else [value]  # a list of words
-                yield from (text for text in texts if isinstance(text, str))
 
 
 def _task(

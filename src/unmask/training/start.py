@@ -1,0 +1,104 @@
+"""What a run starts from: a new encoder, or a pretrained one with what the recipe changes of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from unmask.data.sources import Rows
+from unmask.encoder import Encoder, preset
+from unmask.inputs.text import TextInput
+from unmask.inputs.vectors import WordVector, read_vectors
+from unmask.inputs.vocabulary import Spoken, balanced, learn
+from unmask.inputs.word_vectors import learn_vectors
+from unmask.loading import load
+from unmask.model import Model
+from unmask.recipe import Column, EncoderOptions, NewTokenizer, Run, TaskOptions
+from unmask.training.new_vocabulary import round_up, with_vocabulary
+from unmask.training.vectors import begin_at_vectors
+
+log = logging.getLogger("unmask")
+
+
+def start_of(run: Run, rows: Mapping[str, Rows]) -> Model:
+    """The pretrained model to start from, or a new encoder of the recipe's shape."""
+    options = run.encoder
+    changes: dict[str, Any] = {
+        key: value
+        for key in ("dropout", "attention_dropout", "adapters")
+        if (value := getattr(options, key)) not in (None, {})
+    }
+    if options.source is None:
+        return _new(run, rows, changes)
+    start = _changed(load(options.source), changes)
+    if options.tokenizer is None:
+        return start
+    tokenizer = _tokenizer(options, run, rows)
+    return with_vocabulary(start, tokenizer, lambda: _words(run, rows), run.train.seed)
+
+
+def _new(run: Run, rows: Mapping[str, Rows], changes: dict[str, Any]) -> Model:
+    options = run.encoder
+    text = TextInput(_tokenizer(options, run, rows))
+    assert options.shape is not None  # EncoderOptions has either a source or a shape
+    if options.max_positions is not None:
+        changes["max_positions"] = options.max_positions
+    size = round_up(text.vocab_size)
+    config = preset(options.shape, options.style or "modern", vocab_size=size, **changes)
+    text.max_length = config.max_positions
+    encoder = Encoder(config)
+    if options.vectors is not None:
+        begin_at_vectors(encoder, text, _words(run, rows), run.train.seed)
+    return Model(encoder, text)
+
+
+def _changed(model: Model, changes: dict[str, Any]) -> Model:
+    """The model with other dropout, or with new adapters beside those it has."""
+    if not changes:
+        return model
+    config = model.encoder.config
+    adapters = {**config.adapters, **changes.pop("adapters", {})}
+    encoder = Encoder(config.model_copy(update={**changes, "adapters": adapters}))
+    encoder.load_state_dict({**encoder.state_dict(), **model.encoder.state_dict()})
+    heads = {name: model.head(name) for name in model.tasks}
+    return Model(encoder, model.text, model.tasks, heads, model.pooling)
+
+
+def _tokenizer(options: EncoderOptions, run: Run, rows: Mapping[str, Rows]) -> Tokenizer:
+    """The one that the recipe names, or a new one of the training texts."""
+    wanted = options.tokenizer or NewTokenizer()
+    if isinstance(wanted, NewTokenizer):
+        log.info("learning a vocabulary of %d pieces", wanted.vocab_size)
+        return learn(balanced(lambda: _texts(run, rows), wanted.temperature), wanted)
+    folder = Path(wanted)
+    file = folder / "tokenizer.json" if folder.is_dir() else folder
+    return TextInput.read(file).tokenizer
+
+
+def _words(run: Run, rows: Mapping[str, Rows]) -> Iterator[WordVector]:
+    """The word vectors that the recipe names, or new ones of the training texts."""
+    if run.encoder.vectors is not None:
+        return read_vectors(Path(run.encoder.vectors).expanduser())
+    log.info("learning from the training texts which words are alike")
+    return learn_vectors(lambda: (text for _, text in _texts(run, rows)))
+
+
+def _texts(run: Run, rows: Mapping[str, Rows]) -> Iterator[Spoken]:
+    for name, options in run.tasks.items():
+        for row in rows[name]:
+            for column in options.inputs:
+                value = row.get(column)
+                texts = value if isinstance(value, list) else [value]  # a list of words
+                language = _language(options, row)
+                yield from ((language, text) for text in texts if isinstance(text, str))
+
+
+def _language(options: TaskOptions, row: Mapping[str, Any]) -> str | None:
+    """As the task's tags say, or the column `language`."""
+    tag = options.tags.get("language", Column(column="language"))
+    value = row.get(tag.column) if isinstance(tag, Column) else tag
+    return None if value is None else str(value)
