@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,6 +76,9 @@ def pytest_configure() -> None:
     """Small models gain nothing from many threads, and much from none that wait for one another."""
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min(2, available_cpus()))
+    # A shell starts what runs behind it with Ctrl-C ignored, and children would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
