@@ -12,6 +12,7 @@ from tokenizers import Encoding, Tokenizer
 
 from unmask.batch import Segment, Sequence
 from unmask.errors import UserError
+from unmask.inputs.pieces import pieces
 
 _SPECIAL = {  # BERT's name and RoBERTa's for the tokens with a part to play
     "pad": ("[PAD]", "<pad>"),
@@ -20,10 +21,6 @@ _SPECIAL = {  # BERT's name and RoBERTa's for the tokens with a part to play
     "end": ("[SEP]", "</s>"),
     "mask": ("[MASK]", "<mask>"),
 }
-
-PIECE = 1 << 18  # characters tokenised at once, so that a long text does not take gigabytes
-_NEAR = 1 << 12  # of a piece's last characters, among which it is cut at white space
-_SPACES = frozenset(" \t\n\r\u3000")
 
 
 @dataclass(frozen=True)
@@ -220,10 +217,11 @@ class TextInput:
 
     def _beginning(self, text: str, limit: int) -> tuple[str, int]:
         """As much of a very long text as makes `limit` tokens, and how many tokens the rest has."""
-        if len(text) <= PIECE:
+        cuts = list(pieces(text))
+        if len(cuts) == 1:
             return text, 0
         kept = count = beyond = 0
-        for start, end in pieces(text):
+        for start, end in cuts:
             found = len(self._encoding(text[start:end], special=False))
             if count < limit:
                 kept, count = end, count + found
@@ -242,27 +240,6 @@ class TextInput:
     def decode(self, ids: list[int]) -> str:
         """The text of some ids, without special tokens."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
-
-
-def pieces(text: str) -> Iterator[tuple[int, int]]:
-    """Where pieces of at most `PIECE` characters begin and end in a text; at least one.
-
-    They are cut before white space where there is some near the end of a piece, so that the
-    tokens are those of the whole text, and else anywhere.
-    """
-    start = 0
-    while len(text) - start > PIECE:
-        end = start + PIECE
-        floor = max(start, end - _NEAR)
-        cut = end
-        while cut > floor and text[cut - 1] not in _SPACES:
-            cut -= 1
-        while cut > floor and text[cut - 1] in _SPACES:
-            cut -= 1
-        end = cut if cut > floor else end
-        yield start, end
-        start = end
-    yield start, len(text)
 
 
 def _cut(whole: Encoded, limit: int, side: int = 0, overlap: int = 0) -> Iterator[Encoded]:
