@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from unmask.cli import convert, learn, use
+from unmask.cli.corpus import corpus
 
 app = typer.Typer(
     name="unmask",
@@ -22,3 +23,4 @@ app.command()(use.embed)
 app.command()(use.mine)
 app.command("import")(convert.import_)
 app.command("export")(convert.export)
+app.add_typer(corpus, name="corpus")

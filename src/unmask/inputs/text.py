@@ -13,6 +13,7 @@ from tokenizers import Encoding, Tokenizer
 from unmask.batch import Segment, Sequence
 from unmask.errors import UserError
 from unmask.inputs.pieces import pieces
+from unmask.tokens import Tokens, fingerprint
 
 _SPECIAL = {  # BERT's name and RoBERTa's for the tokens with a part to play
     "pad": ("[PAD]", "<pad>"),
@@ -190,6 +191,56 @@ class TextInput:
         assert rest is not None  # every text has a piece, and every piece a window
         _refuse_nothing(rest, text)
         yield rest
+
+    def windows_of(self, tokens: Tokens, max_length: int | None = None) -> Iterator[Encoded]:
+        """What `windows` gives for the text of these tokens, but for its offsets: they are 0."""
+        self.refuse_strangers(tokens)
+        begin, end = self._frame
+        limit = min(max_length or self.max_length, self.max_length)
+        room = limit - len(begin.ids) - len(end.ids)
+        if room < 1:
+            raise UserError("max_length leaves no room for text; set it higher")
+        words = np.cumsum(tokens.starts) - 1
+        for start in range(0, max(len(tokens.ids), 1), room):
+            ids = tokens.ids[start : start + room].astype(np.int64)
+            n = len(ids)
+            yield Encoded(
+                np.concatenate((begin.ids, ids, end.ids)),
+                np.concatenate((begin.kinds, np.zeros(n, dtype=np.int64), end.kinds)),
+                np.zeros((len(begin.ids) + n + len(end.ids), 2), dtype=np.int64),
+                np.concatenate((begin.sides, np.zeros(n, dtype=np.int64), end.sides)),
+                np.concatenate((begin.words, words[start : start + room], end.words)),
+                [*begin.tokens, *(self._names[i] for i in ids.tolist()), *end.tokens],
+                0,
+            )
+
+    def refuse_strangers(self, tokens: Tokens) -> None:
+        """Refuse tokens of another tokenizer: to this encoder their numbers say something else."""
+        if tokens.tokenizer != self.fingerprint:
+            raise UserError(
+                "the corpus was built with another tokenizer than this encoder's: build it with "
+                "`tokenizer:` naming the encoder's bundle, or give a new encoder the corpus's "
+                "tokenizer.json"
+            )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells this tokenizer from others."""
+        return fingerprint(self.tokenizer)
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return [self.tokenizer.id_to_token(i) or "" for i in range(self.vocab_size)]
+
+    @cached_property
+    def _frame(self) -> tuple[Encoded, Encoded]:
+        """The special tokens before and behind a text."""
+        whole = _encoded(self._encoding("a"))
+        inside = np.flatnonzero(whole.sides == 0)
+        if not len(inside):
+            raise UserError("this tokenizer makes no token of the letter a: it reads no corpus")
+        begin, end = np.arange(inside[0]), np.arange(inside[-1] + 1, len(whole.ids))
+        return whole.pick(begin, 0), whole.pick(end, 0)
 
     def _piece(self, before: str | None, text: str, start: int, limit: int) -> Encoded:
         """A piece of a text that begins at `start`, behind as much of `before` as has room."""

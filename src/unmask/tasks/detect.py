@@ -95,7 +95,7 @@ class Detect(Task[DetectOptions, DetectAnswer]):
             encoded = self.encode(row)
             yield Example((encoded.sequence(),), (np.flatnonzero(~encoded.special),))
             return
-        texts = self.texts(row)
+        texts = self.written(row)
         for part in self.windows(row, draw):
             yield self._hide(part, choose(part, texts, self.options, draw), draw.rng)
 

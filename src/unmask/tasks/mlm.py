@@ -73,7 +73,7 @@ class Mlm(Task[MlmOptions, FillAnswer]):
         if not draw.truth:
             yield self._to_fill(self.encode(row))
             return
-        texts = self.texts(row)
+        texts = self.written(row)
         for part in self.windows(row, draw):
             yield self._corrupt(part, choose(part, texts, self.options, draw), draw.rng)
 
@@ -173,7 +173,7 @@ class Mlm(Task[MlmOptions, FillAnswer]):
         return float(np.mean([guess.loss for guess in answer.guesses if guess.loss is not None]))
 
     def truth(self, row: Row) -> str:
-        return str(row.get(self.options.inputs[0]))
+        return self.text_of(row, self.options.inputs[0])
 
     def explain_target(self, outputs: Outputs, answer: FillAnswer) -> Tensor:
         """The log-probability of each hidden token's best candidate, summed."""

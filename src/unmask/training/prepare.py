@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from unmask.data.corpus import CorpusRows
 from unmask.data.duplicates import duplicates
 from unmask.data.sources import Rows
 from unmask.data.splits import Splits, split_rows
@@ -136,7 +137,7 @@ def _start(run: Run, rows: Mapping[str, Rows]) -> Model:
     }
     if options.source is not None:
         return _changed(load(options.source), changes)
-    wanted = options.tokenizer or NewTokenizer()
+    wanted = options.tokenizer or _of_corpus(rows) or NewTokenizer()
     if isinstance(wanted, NewTokenizer):
         log.info("learning a vocabulary of %d pieces", wanted.vocab_size)
         tokenizer = learn(lambda: _texts(run, rows), wanted)
@@ -153,6 +154,12 @@ def _start(run: Run, rows: Mapping[str, Rows]) -> Model:
     )
     text.max_length = config.max_positions
     return Model(Encoder(config), text)
+
+
+def _of_corpus(rows: Mapping[str, Rows]) -> str | None:
+    """The tokenizer of the first corpus among the rows, which a new encoder then has too."""
+    found = (str(own.tokenizer_file) for own in rows.values() if isinstance(own, CorpusRows))
+    return next(found, None)
 
 
 def _changed(model: Model, changes: dict[str, Any]) -> Model:
@@ -251,6 +258,8 @@ def _warn_of_duplicates(run: Run, splits: Mapping[str, Splits]) -> None:
         held = {s: rows for s in ("valid", "test") if (rows := getattr(own, s)) is not None}
         if own.train is None or not held:
             continue
+        if any(isinstance(rows, CorpusRows) for rows in (own.train, *held.values())):
+            continue  # a corpus lost its duplicates, across its parts, when it was built
         found = duplicates(list(held.values()), own.train, run.tasks[name].inputs)
         for split, one in zip(held, found, strict=True):
             if one.count:
