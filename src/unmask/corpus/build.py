@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterable, Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
 from unmask import files, progress, recipe
-from unmask.corpus.engines import Engine, Stage, check_ray, run
+from unmask.corpus.engines import Engine, Run, Stage
+from unmask.corpus.engines import engine as engine_of
 from unmask.corpus.matching import match_part, parts
 from unmask.corpus.normalise import REASONS
 from unmask.corpus.options import CorpusRecipe
@@ -53,8 +53,6 @@ def build(
     """
     content = source if isinstance(source, Mapping) else Path(source)
     options = recipe.checked(CorpusRecipe, recipe.read(content, changes))
-    if engine == "ray":
-        check_ray()
     workers = _workers(memory, workers)
     out = Path(out).absolute()
     folder = out.with_name(f"{out.name}.work")
@@ -77,24 +75,22 @@ def build(
             raise UserError(f"{out} is there already: choose another folder, or give --overwrite")
         _begin(folder, plan, known, options, overwrite)
         work = opened(folder)
-
-        def each(name: str, stage: Stage, count: int) -> None:
-            with (
-                progress.bar(name, count, unit="units") as advance,
-                closing(run(engine, workers, stage, folder, count)) as done,
-            ):
-                for _ in done:
-                    advance(1)
-
-        each("read", read_unit, len(work.plan["units"]))
-        if not work.blocks:
-            raise UserError(_nothing(work))
-        each("sketch", sketch_block, len(work.blocks))
-        room = (memory - _BASE) // workers - _BASE
-        files.write_json(folder / "parts.json", parts(work, room))
-        each("compare", match_part, work.parts)
-        each("tokenise", write_shard, len(work.shards))
+        with engine_of(engine, workers) as run:
+            _each(run, "read", read_unit, folder, len(work.plan["units"]))
+            if not work.blocks:
+                raise UserError(_nothing(work))
+            _each(run, "sketch", sketch_block, folder, len(work.blocks))
+            room = (memory - _BASE) // workers - _BASE
+            files.write_json(folder / "parts.json", parts(work, room))
+            _each(run, "compare", match_part, folder, work.parts)
+            _each(run, "tokenise", write_shard, folder, len(work.shards))
         return _finish(work, out)
+
+
+def _each(run: Run, name: str, stage: Stage, folder: Path, units: int) -> None:
+    with progress.bar(name, units, unit="units") as advance:
+        for _ in run(stage, folder, units):
+            advance(1)
 
 
 def _workers(memory: int, wanted: int | None) -> int:
