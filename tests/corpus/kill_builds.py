@@ -1,0 +1,59 @@
+"""Kill a process that builds a corpus, again and again, until one comes to its end.
+
+    python kill_builds.py RECIPE FOLDER
+
+Run by `test_build.py`. No unit that was done at a kill may be done again by the next one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+from unmask.corpus import reading, work
+from unmask.corpus.build import build
+
+
+def main() -> None:
+    recipe, folder = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
+    reading.BLOCK_DOCUMENTS, work._PARTS = 16, 4
+    began = time.perf_counter()
+    build(recipe, folder.with_name("warm"), workers=1)  # imports, which a fork then has
+    whole = time.perf_counter() - began
+    dice = random.Random(0)
+    done: dict[Path, int] = {}
+    kills = kept = 0
+    while not folder.exists():
+        process = os.fork()
+        if process == 0:
+            build(recipe, folder, workers=1)
+            os._exit(0)
+        time.sleep(dice.uniform(0.05, 0.4) * whole)
+        os.kill(process, signal.SIGKILL)
+        _, status = os.waitpid(process, 0)
+        kills += os.WIFSIGNALED(status)
+        found = {
+            path: path.stat().st_ino
+            for path in folder.with_name(f"{folder.name}.work").rglob("*.*")
+            if path.is_file()
+            and path.name[0] != "."
+            and path.name != "parts.json"  # written at each start
+            and path.parent.name != "corpus"  # done once shards/NUMBER.json is there
+        }
+        if not folder.exists():
+            again = [path for path, inode in done.items() if found.get(path, inode) != inode]
+            assert not again, again
+            assert done.keys() <= found.keys(), done.keys() - found.keys()
+            kept += bool(done)
+        done = found
+    build(recipe, folder, workers=1) if folder.with_name(f"{folder.name}.work").exists() else None
+    print(json.dumps({"kills": kills, "kept": kept}))
+
+
+if __name__ == "__main__":
+    main()
