@@ -13,10 +13,12 @@ import random
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from unmask.corpus import reading, work
 from unmask.corpus.build import build
+from unmask.errors import UserError
 
 
 def main() -> None:
@@ -51,7 +53,9 @@ def main() -> None:
             assert done.keys() <= found.keys(), done.keys() - found.keys()
             kept += bool(done)
         done = found
-    build(recipe, folder, workers=1) if folder.with_name(f"{folder.name}.work").exists() else None
+    with suppress(UserError):  # it clears what is left, or says that the corpus is there
+        build(recipe, folder, workers=1)
+    assert not folder.with_name(f"{folder.name}.work").exists()
     print(json.dumps({"kills": kills, "kept": kept}))
 
 

@@ -167,7 +167,7 @@ def test_near_duplicates_go_and_others_stay(
     dice = random.Random(3)
     first = [make_sentence(dice, 30) for _ in range(150)]
     near = [one.upper() + "!" for one in first[:50]]  # of a similarity over 0.95
-    apart = [" ".join(one.split()[:15]) for one in first[50:100]]  # under 0.6
+    apart = [" ".join(one.split()[:12]) for one in first[50:100]]  # under 0.6
     assert min(jaccard(a, b) for a, b in zip(first, near, strict=False)) > 0.95
     assert max(jaccard(a, b) for a, b in zip(first[50:], apart, strict=False)) < 0.6
     documents = first + near + apart
