@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
@@ -119,10 +120,8 @@ def tree(pid: int) -> list[int]:
         below: list[int] = []
         for one in new:
             for task in Path(f"/proc/{one}/task").glob("*/children"):
-                try:
+                with suppress(OSError):  # it has ended
                     below += map(int, task.read_text().split())
-                except OSError:
-                    pass  # it has ended
         found += below
         new = below
     return found
@@ -141,10 +140,8 @@ def used(folder: Path) -> int:
     """Bytes of all files below a folder."""
     sizes = 0
     for file in folder.rglob("*"):
-        try:
+        with suppress(OSError):  # it has been renamed
             sizes += file.stat().st_size
-        except OSError:
-            pass  # it has been renamed
     return sizes
 
 
