@@ -35,7 +35,7 @@ def main() -> None:
         if process == 0:
             build(recipe, folder, workers=1)
             os._exit(0)
-        time.sleep(dice.uniform(0.05, 0.4) * whole)
+        time.sleep(dice.uniform(0.05, 0.4) * whole * (1 + kills / 20))
         os.kill(process, signal.SIGKILL)
         _, status = os.waitpid(process, 0)
         kills += os.WIFSIGNALED(status)

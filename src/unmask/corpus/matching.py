@@ -6,6 +6,7 @@ Equal hashes fall into one part, so their number changes nothing.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from pathlib import Path
 
 import numpy as np
@@ -71,15 +72,18 @@ def _near(work: Work, part: int, near: float) -> np.ndarray:
 
 def _gathered(work: Work, part: int, array: str, key: str, kind: np.dtype[np.void]) -> np.ndarray:
     """The records of all blocks whose hashes fall into a part."""
-    low, high = (np.uint64(min((i << 64) // work.parts, 2**64 - 1)) for i in (part, part + 1))
+    low, high = ((i << 64) // work.parts for i in (part, part + 1))
     found = [np.zeros(0, dtype=kind)]
     for block in work.blocks:
         records = np.load(work.sketch(block.name, array), mmap_mode="r", allow_pickle=False)
-        start = int(records[key].searchsorted(low))
-        last = part + 1 == work.parts
-        end = len(records) if last else int(records[key].searchsorted(high))
+        start, end = (_place(records[key], value) for value in (low, high))
         found.append(np.array(records[start:end]))
     return np.concatenate(found)
+
+
+def _place(column: np.ndarray, value: int) -> int:
+    """Where a value would stand in a sorted column; unlike `searchsorted`, it copies no column."""
+    return bisect_left(range(len(column)), value, key=lambda i: int(column[i]))
 
 
 def _signatures(work: Work, documents: np.ndarray) -> np.ndarray:
@@ -102,6 +106,6 @@ def fates(work: Work, first: int, last: int) -> np.ndarray:
         for part in range(work.parts):
             path = work.dropped(part, work.parts, reason)
             documents = np.load(path, mmap_mode="r", allow_pickle=False)
-            start, end = documents.searchsorted([first, last])
+            start, end = _place(documents, first), _place(documents, last)
             result[documents[start:end].astype(np.int64) - first] = 1 if reason == "exact" else 2
     return result
