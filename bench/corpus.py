@@ -46,14 +46,14 @@ def sentence(number: int) -> str:
 
 
 def sentences(count: int) -> Iterator[str]:
-    """So many sentences; some repeat one before them, or all of it but for its last letter."""
+    """So many sentences; some repeat the fiftieth before them, or all of it but its last letter."""
     exact, near = round(EXACT * 100), round((EXACT + NEAR) * 100)
     for number in range(count):
         kind = number * 37 % 100
-        if number > 100 and kind < exact:
-            yield sentence(number // 2 // 100 * 100 + 99)
-        elif number > 100 and kind < near:
-            yield sentence(number // 2 // 100 * 100 + 99)[:-1] + "x"
+        if number >= 50 and kind < exact:
+            yield sentence(number - 50)
+        elif number >= 50 and kind < near:
+            yield sentence(number - 50)[:-1] + "x"
         else:
             yield sentence(number)
 

@@ -24,9 +24,8 @@ from unmask.errors import UserError
 def main() -> None:
     recipe, folder = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
     reading.BLOCK_DOCUMENTS, work._PARTS = 16, 4
-    began = time.perf_counter()
     build(recipe, folder.with_name("warm"), workers=1)  # imports, which a fork then has
-    whole = time.perf_counter() - began
+    place = folder.with_name(f"{folder.name}.work")
     dice = random.Random(0)
     done: dict[Path, int] = {}
     kills = kept = 0
@@ -35,17 +34,22 @@ def main() -> None:
         if process == 0:
             build(recipe, folder, workers=1)
             os._exit(0)
-        time.sleep(dice.uniform(0.05, 0.4) * whole * (1 + kills / 20))
+        more = len(done) + dice.randint(1, 12)  # files, half-written ones too
+        while os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            if sum(1 for path in place.rglob("*.*")) >= more:
+                break
+            time.sleep(dice.uniform(0, 0.01))
         os.kill(process, signal.SIGKILL)
         _, status = os.waitpid(process, 0)
         kills += os.WIFSIGNALED(status)
         found = {
             path: path.stat().st_ino
-            for path in folder.with_name(f"{folder.name}.work").rglob("*.*")
+            for path in place.rglob("*.*")
             if path.is_file()
             and path.name[0] != "."
             and path.name != "parts.json"  # written at each start
             and path.parent.name != "corpus"  # done once shards/NUMBER.json is there
+            and not path.name.endswith((".exact.npy", ".bands.npy"))  # once the signatures are
         }
         if not folder.exists():
             again = [path for path, inode in done.items() if found.get(path, inode) != inode]
@@ -55,7 +59,7 @@ def main() -> None:
         done = found
     with suppress(UserError):  # it clears what is left, or says that the corpus is there
         build(recipe, folder, workers=1)
-    assert not folder.with_name(f"{folder.name}.work").exists()
+    assert not place.exists()
     print(json.dumps({"kills": kills, "kept": kept}))
 
 

@@ -38,7 +38,7 @@ def test_texts_that_are_none_are_dropped_and_counted(tmp_path: Path, tokenizer: 
             "\x00\x01\x02\x03",
             " ",
             None,
-            "it \x07 is",
+            "it is \x07 very very good",
         )
     ]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
