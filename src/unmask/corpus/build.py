@@ -130,11 +130,11 @@ def _begin(
     overwrite: bool,
 ) -> None:
     """Go on with what was begun, if it was the same; else begin."""
-    if known == plan:
+    if known == plan and Work(folder).corpus.exists():
         log.info("going on in %s", folder)
         opened(folder).sweep()
         return
-    if known is not None and not overwrite:
+    if known not in (None, plan) and not overwrite:
         raise UserError(
             f"{folder} was begun with another recipe, other files or another tokenizer: bring "
             "those back, begin anew with --overwrite, or choose another folder"
