@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -139,9 +140,10 @@ def proportional(pid: int) -> int:
 def used(folder: Path) -> int:
     """Bytes of all files below a folder."""
     sizes = 0
-    for file in folder.rglob("*"):
-        with suppress(OSError):  # it has been renamed
-            sizes += file.stat().st_size
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # it has been renamed
+                sizes += (Path(place) / name).stat().st_size
     return sizes
 
 

@@ -24,21 +24,22 @@ from unmask.errors import UserError
 def main() -> None:
     recipe, folder = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
     reading.BLOCK_DOCUMENTS, work._PARTS = 16, 4
+    os.fsync = lambda handle: None  # a kill loses nothing that was written; a busy disk waits long
     build(recipe, folder.with_name("warm"), workers=1)  # imports, which a fork then has
     place = folder.with_name(f"{folder.name}.work")
     dice = random.Random(0)
     done: dict[Path, int] = {}
     kills = kept = 0
     while not folder.exists():
+        more = count(place) + dice.randint(1, 12)  # half-written ones too
         process = os.fork()
         if process == 0:
             build(recipe, folder, workers=1)
             os._exit(0)
-        more = len(done) + dice.randint(1, 12)  # files, half-written ones too
         while os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            if sum(1 for path in place.rglob("*.*")) >= more:
+            if count(place) >= more:
                 break
-            time.sleep(dice.uniform(0, 0.01))
+            time.sleep(dice.uniform(0, 0.003))
         os.kill(process, signal.SIGKILL)
         _, status = os.waitpid(process, 0)
         kills += os.WIFSIGNALED(status)
@@ -61,6 +62,11 @@ def main() -> None:
         build(recipe, folder, workers=1)
     assert not place.exists()
     print(json.dumps({"kills": kills, "kept": kept}))
+
+
+def count(folder: Path) -> int:
+    """How many files are below a folder, which may vanish meanwhile."""
+    return sum(len(names) for _, _, names in os.walk(folder))
 
 
 if __name__ == "__main__":

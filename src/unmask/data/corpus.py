@@ -97,12 +97,13 @@ class CorpusRows(Rows):
 
     def __init__(
         self,
-        folder: Path,
+        folder: str | Path,
         split: str = "train",
         group: str | None = None,
         ids: np.ndarray | range | None = None,
     ) -> None:
         """`group` narrows it to one language and domain, `ids` to some of its places."""
+        folder = Path(folder)
         self.folder, self.split, self.group = folder, split, group
         self.origin = str(folder)
         manifest = read_json(folder / MANIFEST)
