@@ -22,7 +22,7 @@ from unmask.batch import Example, collate
 from unmask.encoder import DetectHead, Encoder, EncoderConfig
 from unmask.encoder.generator import narrower, sample
 from unmask.errors import UserError
-from unmask.inputs import text as text_module
+from unmask.inputs.pieces import pieces
 from unmask.inputs.text import TextInput
 from unmask.inputs.vocabulary import SPECIAL, wordpiece
 from unmask.model import Model
@@ -228,8 +228,8 @@ def test_piece_by_piece_is_the_whole(
     encoded = text.encode(written, "the cat " * 40, limit + 3)
     counted = text.count(written)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_module, "PIECE", size)
-        found = list(text_module.pieces(written))
+        patch.setattr("unmask.inputs.pieces.PIECE", size)
+        found = list(pieces(written))
         assert [a for a, _ in found] == [0, *(b for _, b in found[:-1])]
         assert found[-1][1] == len(written)
         assert all(b - a <= size for a, b in found)
@@ -249,7 +249,7 @@ def test_nothing_is_lost_where_there_is_no_white_space(
     chinese: TextInput, written: str, size: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_module, "PIECE", size)
+        patch.setattr("unmask.inputs.pieces.PIECE", size)
         windows = list(chinese.windows(written, 12))
     assert all(len(w.ids) == 12 for w in windows[:-1])
     characters = {
@@ -261,7 +261,7 @@ def test_nothing_is_lost_where_there_is_no_white_space(
 def test_long_documents_are_read_as_they_are_needed(
     text: TextInput, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text_module, "PIECE", 100)
+    monkeypatch.setattr("unmask.inputs.pieces.PIECE", 100)
     asked = []
     real = TextInput._encoding
 
@@ -280,7 +280,7 @@ def test_long_documents_are_read_as_they_are_needed(
 
 
 def test_white_space_alone_and_in_between(text: TextInput, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_module, "PIECE", 50)
+    monkeypatch.setattr("unmask.inputs.pieces.PIECE", 50)
     (window,) = text.windows(" " * 500)
     assert window.tokens == ["[CLS]", "[SEP]"]
     (window,) = text.windows("the" + " " * 500 + "cat" + " " * 200)

@@ -22,7 +22,6 @@ from unmask.cli.initial import initial_recipe
 from unmask.data.sources import read
 from unmask.encoder import Encoder, HeadConfig
 from unmask.errors import UserError
-from unmask.inputs import text as texts
 from unmask.inputs.text import TextInput
 from unmask.model import Model
 from unmask.recipe import Source
@@ -188,7 +187,7 @@ def test_windows_want_each_word_once_with_context(text: TextInput, words: int, l
 def test_fifty_thousand_tokens_and_no_word_is_lost(
     text: TextInput, make_encoder: Callable[..., Encoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(texts, "PIECE", 1 << 14)  # so that it is tokenised piece by piece
+    monkeypatch.setattr("unmask.inputs.pieces.PIECE", 1 << 14)  # so that it is cut
     task = make(text)
     row = {"tokens": ["red", "dogs"] * 17_000, "tags": ["O", "B-thing"] * 17_000}
     example = one(task, row)

@@ -107,7 +107,7 @@ def test_windows_are_the_same_read_piece_by_piece(
     asked = {"max_length": limit, "before": "the cats", "overlap": overlap}
     whole = list(text.windows(given_text, **asked))  # type: ignore[arg-type]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("unmask.inputs.text.PIECE", 12)
+        patch.setattr("unmask.inputs.pieces.PIECE", 12)
         pieces = list(text.windows(given_text, **asked))  # type: ignore[arg-type]
     assert len(whole) == len(pieces)
     for one, other in zip(whole, pieces, strict=True):

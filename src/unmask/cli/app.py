@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from unmask.cli import convert, learn, tokenizer, use
+from unmask.cli.corpus import corpus
 
 app = typer.Typer(
     name="unmask",
@@ -23,3 +24,4 @@ app.command()(use.mine)
 app.command("import")(convert.import_)
 app.command("export")(convert.export)
 app.add_typer(tokenizer.app, name="tokenizer")
+app.add_typer(corpus, name="corpus")

@@ -10,7 +10,9 @@ from hashlib import blake2b
 from typing import Any
 
 from unmask import progress
+from unmask.data.corpus import CorpusRows
 from unmask.data.rows import Rows
+from unmask.tokens import Tokens
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,11 @@ def duplicates(
     """Of each of `rows`, those whose columns all hold what a training row's hold.
 
     Letters of another case or Unicode form, and other white space, make no difference. Only a hash
-    of each held-out row is kept in memory, and the training rows are read once.
+    of each held-out row is kept in memory, and the training rows are read once. The splits of one
+    corpus need no look: it lost its duplicates when it was built.
     """
+    if all(_of_one_corpus(own, train) for own in rows):
+        return [Duplicates(len(own), 0, None, None) for own in rows]
     keys = [[_key(cells) for cells in own.values(list(columns))] for own in rows]
     wanted = {key for own in keys for key in own}
     met: set[bytes] = set()
@@ -54,6 +59,18 @@ def duplicates(
     return [_found(own, keys[i], met, columns) for i, own in enumerate(rows)]
 
 
+def comparable(rows: Sequence[Rows], train: Rows) -> bool:
+    """Whether all are texts, or all of corpora: texts and tokens cannot be compared."""
+    return len({isinstance(own, CorpusRows) for own in (*rows, train)}) == 1
+
+
+def _of_one_corpus(rows: Rows, train: Rows) -> bool:
+    """Whether they are different splits of one corpus."""
+    if not (isinstance(rows, CorpusRows) and isinstance(train, CorpusRows)):
+        return False
+    return rows.folder == train.folder and rows.split != train.split
+
+
 def _found(rows: Rows, keys: list[bytes], met: set[bytes], columns: Sequence[str]) -> Duplicates:
     again = [i for i, key in enumerate(keys) if key in met]
     if not again:
@@ -65,7 +82,8 @@ def _found(rows: Rows, keys: list[bytes], met: set[bytes], columns: Sequence[str
 
 def _key(cells: list[Any]) -> bytes:
     """The same for cells that a person would call the same."""
-    text = json.dumps([fold(str(cell)) for cell in cells], ensure_ascii=False)
+    said = (cell.ids.tolist() if isinstance(cell, Tokens) else fold(str(cell)) for cell in cells)
+    text = json.dumps(list(said), ensure_ascii=False)
     return blake2b(text.encode(errors="surrogatepass"), digest_size=12).digest()
 
 

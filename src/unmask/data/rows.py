@@ -24,7 +24,7 @@ class Rows(Sequence[dict[str, Any]]):
     """
 
     def __init__(
-        self, store: list[pa.RecordBatch] | Path, origin: str, ids: np.ndarray | None = None
+        self, store: list[pa.RecordBatch] | Path, origin: str, ids: np.ndarray | range | None = None
     ) -> None:
         self._store = store
         if isinstance(store, Path):
@@ -33,7 +33,7 @@ class Rows(Sequence[dict[str, Any]]):
         self._batches = store
         self._starts = np.cumsum([0, *(batch.num_rows for batch in store)])
         self.origin = origin
-        self.ids = np.arange(self._starts[-1]) if ids is None else ids
+        self.ids: np.ndarray | range = np.arange(self._starts[-1]) if ids is None else ids
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Rows, (self._store, self.origin, self.ids)
@@ -61,7 +61,7 @@ class Rows(Sequence[dict[str, Any]]):
 
     def pick(self, which: np.ndarray) -> Rows:
         """The rows at these places, or where this mask holds."""
-        return Rows(self._store, self.origin, self.ids[which])
+        return Rows(self._store, self.origin, np.asarray(self.ids)[which])
 
     def _cells(self, i: int, columns: list[str]) -> list[Any]:
         place = self.ids[i]

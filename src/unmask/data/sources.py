@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from unmask.data.columns import aligned, plain, with_constants
+from unmask.data.corpus import is_corpus, read_corpus
 from unmask.data.paths import Captures, find
 from unmask.data.readers import batches
 from unmask.data.rows import Rows, check_column, hold_out, require
@@ -38,6 +39,8 @@ _Stream = Iterable[tuple[str, pa.RecordBatch]]  # with the name of the file, for
 
 def read(source: Source) -> Rows:
     """The rows of a source; a UserError says what keeps them from being read."""
+    if is_corpus(source.path):
+        return read_corpus(source)
     paths = [source.path] if isinstance(source.path, str) else source.path
     on_hub = [path for path in paths if path.startswith(HUB)]
     _check(source, paths, on_hub)
@@ -45,14 +48,37 @@ def read(source: Source) -> Rows:
     if on_hub:
         found = list(_first(_hub(source, on_hub[0]), source.limit))
         return Rows(list(_shaped(source, origin, found)), origin)
-    files: dict[Path, Captures] = {}
-    for path in paths:
-        for file, captures in find(path).items():
-            files.setdefault(file, captures)
+    files = files_of(paths)
     if sum(file.stat().st_size for file in files) > IN_MEMORY:
         return Rows(_mapped(source, origin, files), origin)
     held = list(_first(_stream(files, source.field), source.limit))
     return Rows(list(_shaped(source, origin, held)), origin)
+
+
+def files_of(paths: list[str]) -> dict[Path, Captures]:
+    """The files that some paths name, each once, with what its path says of it."""
+    files: dict[Path, Captures] = {}
+    for path in paths:
+        for file, captures in find(path).items():
+            files.setdefault(file, captures)
+    return files
+
+
+def stream(source: Source, files: dict[Path, Captures]) -> _Stream:
+    """The batches of some files of a source one after another, each with its file's own columns.
+
+    A hub's dataset has no files. Columns that the source renames are renamed.
+    """
+    paths = [source.path] if isinstance(source.path, str) else source.path
+    on_hub = [path for path in paths if path.startswith(HUB)]
+    _check(source, paths, on_hub)
+    found = _hub(source, on_hub[0]) if on_hub else _stream(files, source.field)
+    for file, batch in _first(found, source.limit):
+        taken = {*source.columns, *source.columns.values()}
+        for theirs in source.columns.values():
+            check_column(theirs, batch.schema.names, file)
+        names = {n: n for n in batch.schema.names if n not in taken} | source.columns
+        yield file, aligned(batch, batch.schema, names)
 
 
 def _check(source: Source, paths: list[str], on_hub: list[str]) -> None:
@@ -61,7 +87,9 @@ def _check(source: Source, paths: list[str], on_hub: list[str]) -> None:
     if on_hub and (len(paths) > 1 or source.field):
         raise UserError(f"{on_hub[0]}: a hub:// path stands alone, and takes no `field`")
     if (source.split or source.name) and not on_hub:
-        raise UserError(f"{paths[0]}: `split` and `name` are for hub:// paths; leave them out")
+        raise UserError(
+            f"{paths[0]}: `split` and `name` are for hub:// paths and built corpora; leave them out"
+        )
 
 
 def _origin(paths: list[str]) -> str:

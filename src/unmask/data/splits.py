@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from unmask.data.corpus import CorpusRows
 from unmask.data.sources import Rows, hold_out, read, require
 from unmask.errors import UserError
 from unmask.recipe import Source, TaskOptions
@@ -30,12 +31,33 @@ def split_rows(name: str, options: TaskOptions, seed: int) -> Splits:
         if isinstance(source, float):
             if train is None:
                 continue
+            if isinstance(train, CorpusRows):
+                parts[split] = _held_by_corpus(name, train, split)
+                continue
             train, held = hold_out(train, source, list(options.held_by), seed)
             log.info("task %s: %d of its rows are held out as %s", name, len(held), split)
             parts[split] = held
         else:
             parts[split] = None if source is None else read_checked(name, options, source)
     return Splits(train, parts.get("valid"), parts.get("test"))
+
+
+def _held_by_corpus(name: str, train: CorpusRows, split: str) -> CorpusRows:
+    """A corpus was split when it was built: what it held out is to choose by."""
+    if split != "valid":
+        raise UserError(
+            f"task {name}: {train.origin} was split when it was built; in place of a share give "
+            f"`{split}: {{path: {train.origin}, split: valid}}` and `valid: null`, or other rows"
+        )
+    try:
+        held = CorpusRows(train.folder, "valid", train.group)
+    except UserError:
+        raise UserError(
+            f"task {name}: {train.origin} was built without a held-out part; "
+            "set `valid: null`, or build it with `held_out`"
+        ) from None
+    log.info("task %s: %d documents that the corpus held out are its valid rows", name, len(held))
+    return held
 
 
 def read_checked(name: str, options: TaskOptions, source: Source) -> Rows:

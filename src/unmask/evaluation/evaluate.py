@@ -10,7 +10,7 @@ from typing import Any
 
 from unmask import bundle as bundles
 from unmask import progress, recipe
-from unmask.data.duplicates import duplicates
+from unmask.data.duplicates import comparable, duplicates
 from unmask.data.rows import Rows
 from unmask.data.splits import Splits, split_rows
 from unmask.errors import UserError
@@ -164,8 +164,10 @@ def _again(
 ) -> list[dict[str, Any]]:
     """For each split, how many of its rows the bundle was trained on."""
     of = [{"task": task.name, "split": split} for split in held]
-    if known is None or len(trained.inputs) != len(task.options.inputs):
-        said = "the bundle's training rows could not be read, so whether held-out rows stand there "
+    same = known is not None and len(trained.inputs) == len(task.options.inputs)
+    if known is None or not same or not comparable(list(held.values()), known):
+        said = "the bundle's training rows could not be read, or be compared with these, so "
+        said += "whether held-out rows stand there "
         _note(found, f"task {task.name}: {said}too is not known")
         empty = {"count": None, "first": None, "text": None}
         return [{**o, "rows": len(r), **empty} for o, r in zip(of, held.values(), strict=True)]

@@ -12,6 +12,8 @@ from tokenizers import Encoding, Tokenizer
 
 from unmask.batch import Segment, Sequence
 from unmask.errors import UserError
+from unmask.inputs.pieces import pieces
+from unmask.tokens import Tokens, fingerprint
 
 _SPECIAL = {  # BERT's name and RoBERTa's for the tokens with a part to play
     "pad": ("[PAD]", "<pad>"),
@@ -20,10 +22,6 @@ _SPECIAL = {  # BERT's name and RoBERTa's for the tokens with a part to play
     "end": ("[SEP]", "</s>"),
     "mask": ("[MASK]", "<mask>"),
 }
-
-PIECE = 1 << 18  # characters tokenised at once, so that a long text does not take gigabytes
-_NEAR = 1 << 12  # of a piece's last characters, among which it is cut at white space
-_SPACES = frozenset(" \t\n\r\u3000")
 
 
 @dataclass(frozen=True)
@@ -201,6 +199,56 @@ class TextInput:
         _refuse_nothing(rest, text)
         yield rest
 
+    def windows_of(self, tokens: Tokens, max_length: int | None = None) -> Iterator[Encoded]:
+        """What `windows` gives for the text of these tokens, but for its offsets: they are 0."""
+        self.refuse_strangers(tokens)
+        begin, end = self._frame
+        limit = min(max_length or self.max_length, self.max_length)
+        room = limit - len(begin.ids) - len(end.ids)
+        if room < 1:
+            raise UserError("max_length leaves no room for text; set it higher")
+        words = np.cumsum(tokens.starts) - 1
+        for start in range(0, max(len(tokens.ids), 1), room):
+            ids = tokens.ids[start : start + room].astype(np.int64)
+            n = len(ids)
+            yield Encoded(
+                np.concatenate((begin.ids, ids, end.ids)),
+                np.concatenate((begin.kinds, np.zeros(n, dtype=np.int64), end.kinds)),
+                np.zeros((len(begin.ids) + n + len(end.ids), 2), dtype=np.int64),
+                np.concatenate((begin.sides, np.zeros(n, dtype=np.int64), end.sides)),
+                np.concatenate((begin.words, words[start : start + room], end.words)),
+                [*begin.tokens, *(self._names[i] for i in ids.tolist()), *end.tokens],
+                0,
+            )
+
+    def refuse_strangers(self, tokens: Tokens) -> None:
+        """Refuse tokens of another tokenizer: to this encoder their numbers say something else."""
+        if tokens.tokenizer != self.fingerprint:
+            raise UserError(
+                "the corpus was built with another tokenizer than this encoder's: build it with "
+                "`tokenizer:` naming the encoder's bundle, or give a new encoder the corpus's "
+                "tokenizer.json"
+            )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells this tokenizer from others."""
+        return fingerprint(self.tokenizer)
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return [self.tokenizer.id_to_token(i) or "" for i in range(self.vocab_size)]
+
+    @cached_property
+    def _frame(self) -> tuple[Encoded, Encoded]:
+        """The special tokens before and behind a text."""
+        whole = _encoded(self._encoding("a"))
+        inside = np.flatnonzero(whole.sides == 0)
+        if not len(inside):
+            raise UserError("this tokenizer makes no token of the letter a: it reads no corpus")
+        begin, end = np.arange(inside[0]), np.arange(inside[-1] + 1, len(whole.ids))
+        return whole.pick(begin, 0), whole.pick(end, 0)
+
     def _piece(self, before: str | None, text: str, start: int, limit: int) -> Encoded:
         """A piece of a text that begins at `start`, behind as much of `before` as has room."""
         if before is None:
@@ -227,10 +275,11 @@ class TextInput:
 
     def _beginning(self, text: str, limit: int) -> tuple[str, int]:
         """As much of a very long text as makes `limit` tokens, and how many tokens the rest has."""
-        if len(text) <= PIECE:
+        cuts = list(pieces(text))
+        if len(cuts) == 1:
             return text, 0
         kept = count = beyond = 0
-        for start, end in pieces(text):
+        for start, end in cuts:
             found = len(self._encoding(text[start:end], special=False))
             if count < limit:
                 kept, count = end, count + found
@@ -249,27 +298,6 @@ class TextInput:
     def decode(self, ids: list[int]) -> str:
         """The text of some ids, without special tokens."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
-
-
-def pieces(text: str) -> Iterator[tuple[int, int]]:
-    """Where pieces of at most `PIECE` characters begin and end in a text; at least one.
-
-    They are cut before white space where there is some near the end of a piece, so that the
-    tokens are those of the whole text, and else anywhere.
-    """
-    start = 0
-    while len(text) - start > PIECE:
-        end = start + PIECE
-        floor = max(start, end - _NEAR)
-        cut = end
-        while cut > floor and text[cut - 1] not in _SPACES:
-            cut -= 1
-        while cut > floor and text[cut - 1] in _SPACES:
-            cut -= 1
-        end = cut if cut > floor else end
-        yield start, end
-        start = end
-    yield start, len(text)
 
 
 def _cut(whole: Encoded, limit: int, side: int = 0, overlap: int = 0) -> Iterator[Encoded]:

@@ -13,7 +13,7 @@ from unmask.recipe.options import (
     TrainOptions,
     is_name,
 )
-from unmask.recipe.reading import Kinds, json_schema, parse, read, run_model
+from unmask.recipe.reading import Kinds, checked, json_schema, parse, read, run_model
 
 __all__ = [
     "AdapterOptions",
@@ -27,6 +27,7 @@ __all__ = [
     "Strict",
     "TaskOptions",
     "TrainOptions",
+    "checked",
     "is_name",
     "json_schema",
     "parse",

@@ -30,8 +30,12 @@ class Source(Strict):
     columns: dict[str, str] = Field(
         default_factory=dict, description="columns to rename: {new name: name in the file}"
     )
-    split: str | None = Field(None, description="the split of a hub dataset")
-    name: str | None = Field(None, description="the configuration of a hub dataset")
+    split: str | None = Field(
+        None, description="the split of a hub dataset, or of a built corpus (train or valid)"
+    )
+    name: str | None = Field(
+        None, description="the configuration of a hub dataset, or the part of a built corpus"
+    )
     field: str | None = Field(None, description="in JSON or YAML, the key that holds the rows")
     limit: int | None = Field(None, gt=0, description="only the first rows")
 

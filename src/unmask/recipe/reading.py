@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, create_model
@@ -146,7 +146,14 @@ def _merged(common: Mapping[str, Any], stage: Mapping[str, Any]) -> dict[str, An
 
 
 def _check(data: Mapping[str, Any], kinds: Kinds, prefix: str = "") -> Run:
-    model = run_model(kinds)
+    return checked(run_model(kinds), data, prefix)
+
+
+Checked = TypeVar("Checked", bound=BaseModel)
+
+
+def checked(model: type[Checked], data: Mapping[str, Any], prefix: str = "") -> Checked:
+    """What a recipe holds, as its type; a UserError says in one line all that is wrong with it."""
     try:
         return model.model_validate(data)
     except ValidationError as error:

@@ -17,6 +17,7 @@ from unmask.errors import UserError
 from unmask.inputs.text import Encoded, TextInput
 from unmask.recipe import TaskOptions
 from unmask.tasks.tally import Choices, Tally
+from unmask.tokens import Tokens
 
 Row = Mapping[str, Any]
 Outputs = dict[str, Tensor]
@@ -199,7 +200,11 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
 
     def shown(self, row: Row) -> str:
         """The row's input, for people."""
-        return " | ".join(str(row.get(column)) for column in self.options.inputs)
+        cells = (row.get(column) for column in self.options.inputs)
+        return " | ".join(
+            self.text.decode(cell.ids.tolist()) if isinstance(cell, Tokens) else str(cell)
+            for cell in cells
+        )
 
     def limit(self, draw: Draw) -> int | None:
         """The most tokens of a sequence: the task's own limit, or the run's of now if shorter."""
@@ -213,24 +218,36 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
         """The row's input columns as tokens; a UserError says which column is not text."""
         return self._pair(self.texts(row), limit or self.options.max_length)
 
-    def windows(self, texts: Sequence[str], draw: Draw) -> Iterator[Encoded]:
-        """A text as windows that lose none of its tokens; none where there are none.
+    def windows(self, row: Row, texts: Sequence[str], draw: Draw) -> Iterator[Encoded]:
+        """The row's text as windows that lose none of its tokens; none where there are none.
 
-        A pair is one sequence, cut where it is too long.
+        A pair is one sequence, cut where it is too long; no `texts`: the row holds tokens.
         """
         limit = self.limit(draw)
         parts: Iterable[Encoded]
-        if len(texts) == 1:
+        if not texts:
+            parts = self.text.windows_of(row[self.options.inputs[0]], limit)
+        elif len(texts) == 1:
             parts = self.text.windows(texts[0], limit)
         else:
             parts = [self._pair(texts, limit)]
         return (part for part in parts if not part.special.all())
 
+    def written(self, row: Row) -> tuple[str, ...]:
+        """The texts of the row; none where it is of a corpus, which holds tokens."""
+        if len(self.options.inputs) == 1 and isinstance(row.get(self.options.inputs[0]), Tokens):
+            return ()
+        return self.texts(row)
+
     def _pair(self, texts: Sequence[str], limit: int | None) -> Encoded:
         return self.text.encode(texts[0], texts[1] if len(texts) > 1 else None, limit)
 
     def text_of(self, row: Row, column: str) -> str:
-        """What stands in a column, which must be text."""
+        """What stands in a column, which must be text; tokens are put back into one."""
+        tokens = row.get(column)
+        if isinstance(tokens, Tokens):
+            self.text.refuse_strangers(tokens)
+            return self.text.decode(tokens.ids.tolist())
         return text_in(self.name, row, column)
 
 

@@ -95,8 +95,8 @@ class Detect(Task[DetectOptions, DetectAnswer]):
             encoded = self.encode(row)
             yield Example((encoded.sequence(),), (np.flatnonzero(~encoded.special),))
             return
-        texts = self.texts(row)
-        for part in self.windows(texts, draw):
+        texts = self.written(row)
+        for part in self.windows(row, texts, draw):
             yield self._hide(part, choose(part, texts, self.options, draw), draw.rng)
 
     def _hide(self, encoded: Encoded, hidden: np.ndarray, rng: np.random.Generator) -> Example:

@@ -61,16 +61,21 @@ def choose(
 ) -> np.ndarray:
     """The places (n,) of the tokens to hide, in order; never special ones.
 
-    `texts` are what was encoded: one, or a pair. The budget is `round(rate * free tokens)`, at
-    least 1. `token` hides exactly that many. `word` and `span` come to it from below, as BERT's
-    whole-word masking does: what would exceed it is passed over (of a span, what exceeds it is
-    left out), until nothing that is left fits. Where no word fits the budget, a shortest one is
-    hidden.
+    `texts` are what was encoded: one, or a pair; none where only the tokens are known. The budget
+    is `round(rate * free tokens)`, at least 1. `token` hides exactly that many. `word` and `span`
+    come to it from below, as BERT's whole-word masking does: what would exceed it is passed over
+    (of a span, what exceeds it is left out), until nothing that is left fits. Where no word fits
+    the budget, a shortest one is hidden.
     """
     free = np.flatnonzero(~encoded.special)
     budget = max(1, round(options.rate_at(draw.progress) * len(free)))
     if options.masking == "token":
         return np.sort(draw.rng.choice(free, budget, replace=False))
+    if not texts and _HAN.search("".join(encoded.tokens)):
+        raise UserError(
+            f"`masking: {options.masking}` tells the words of Chinese apart by its text, and a "
+            "corpus holds tokens: set `masking: token`, or train from the texts themselves"
+        )
     word = words(encoded, texts)[free]  # (free,)
     side = encoded.sides[free][np.unique(word, return_index=True)[1]]  # (words,)
     hidden = _words_to_hide(np.bincount(word), side, budget, options.masking == "span", draw.rng)

@@ -115,7 +115,7 @@ class Mlm(Task[MlmOptions, FillAnswer]):
             yield self._to_fill(self.encode(row))
             return
         texts = self._together(row, draw)
-        for part in self.windows(texts, draw):
+        for part in self.windows(row, texts, draw):
             yield self._corrupt(part, choose(part, texts, self.options, draw), draw.rng)
 
     def texts(self, row: Row) -> tuple[str, ...]:
@@ -128,9 +128,9 @@ class Mlm(Task[MlmOptions, FillAnswer]):
 
     def _together(self, row: Row, draw: Draw) -> tuple[str, ...]:
         """The texts to be read together: of translations two, in an order of chance, if it can."""
-        texts = self.texts(row)
         if not self.options.translations:
-            return texts
+            return self.written(row)
+        texts = self.texts(row)
         if self.options.joined_by:
             joined = self._joined(draw.others, self.options.joined_by)
             other = joined.draw(row, texts[0], draw.rng)

@@ -11,9 +11,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from unmask import progress
+from unmask.data.corpus import CorpusRows
 from unmask.data.rows import Rows
 from unmask.errors import UserError
 from unmask.evaluation.scores import Score, headline, judge, scores
@@ -235,7 +237,10 @@ def fingerprint(*splits: Sequence[Row] | None) -> str:
         if rows is not None:
             some = [rows[i] for i in range(0, len(rows), max(len(rows) // 64, 1))]
             digest.update(json.dumps([len(rows), some], default=repr).encode())
-            digest.update(rows.ids.tobytes() if isinstance(rows, Rows) else b"")
+            if isinstance(rows, CorpusRows):
+                digest.update("".join([repr(rows.ids), *rows.content()]).encode())
+            elif isinstance(rows, Rows):
+                digest.update(np.asarray(rows.ids).tobytes())
     return digest.hexdigest()
 
 

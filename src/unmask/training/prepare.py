@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from unmask.data.duplicates import duplicates
+from unmask.data.duplicates import comparable, duplicates
 from unmask.data.sources import Rows
 from unmask.data.splits import Splits, split_rows
 from unmask.encoder import AdaptedLinear, HeadConfig, Pooling
@@ -192,6 +192,12 @@ def _warn_of_duplicates(run: Run, splits: Mapping[str, Splits]) -> None:
     for name, own in splits.items():
         held = {s: rows for s in ("valid", "test") if (rows := getattr(own, s)) is not None}
         if own.train is None or not held:
+            continue
+        if not comparable(list(held.values()), own.train):
+            log.warning(
+                "task %s: texts and a corpus cannot be compared, so whether held-out rows stand "
+                "in the training rows is not known", name
+            )  # fmt: skip
             continue
         found = duplicates(list(held.values()), own.train, run.tasks[name].inputs)
         for split, one in zip(held, found, strict=True):

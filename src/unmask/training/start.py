@@ -9,6 +9,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from unmask.data.corpus import CorpusRows
 from unmask.data.sources import Rows
 from unmask.encoder import Encoder, preset
 from unmask.inputs.text import TextInput
@@ -69,14 +70,20 @@ def _changed(model: Model, changes: dict[str, Any]) -> Model:
 
 
 def _tokenizer(options: EncoderOptions, run: Run, rows: Mapping[str, Rows]) -> Tokenizer:
-    """The one that the recipe names, or a new one of the training texts."""
-    wanted = options.tokenizer or NewTokenizer()
+    """The one that the recipe names, or that of its corpus, or a new one of the training texts."""
+    wanted = options.tokenizer or _of_corpus(rows) or NewTokenizer()
     if isinstance(wanted, NewTokenizer):
         log.info("learning a vocabulary of %d pieces", wanted.vocab_size)
         return learn(balanced(lambda: _texts(run, rows), wanted.temperature), wanted)
     folder = Path(wanted)
     file = folder / "tokenizer.json" if folder.is_dir() else folder
     return TextInput.read(file).tokenizer
+
+
+def _of_corpus(rows: Mapping[str, Rows]) -> str | None:
+    """The tokenizer of the first corpus among the rows, which a new encoder then has too."""
+    found = (str(own.tokenizer_file) for own in rows.values() if isinstance(own, CorpusRows))
+    return next(found, None)
 
 
 def _words(run: Run, rows: Mapping[str, Rows]) -> Iterator[WordVector]:

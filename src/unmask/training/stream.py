@@ -44,7 +44,7 @@ class Stream:
         self.task = task
         self.order = order or task.name
         self.rows = rows
-        self.ids = rows.ids.tolist() if isinstance(rows, Rows) else range(len(rows))
+        self.ids = rows.ids if isinstance(rows, Rows) else range(len(rows))
         self.seed = seed
         self.drawn = 0  # rows begun so far
         self.finished = 0  # rows all of whose examples were given
@@ -122,13 +122,14 @@ class Stream:
         if self._ahead is None:
             self.finished += 1
 
-    def _shuffled(self) -> list[int]:
-        order = row_rng(self.seed, self.order, self.epoch, -1).permutation(len(self.rows))
-        return list(order.tolist())
+    def _shuffled(self) -> np.ndarray:
+        small = np.int32 if len(self.rows) < 2**31 else np.int64  # corpora have very many rows
+        rng = row_rng(self.seed, self.order, self.epoch, -1)
+        return rng.permutation(np.arange(len(self.rows), dtype=small))
 
     def _examples(self) -> Iterator[Example]:
-        row = self._order[self.place - 1]
-        rng = row_rng(self.seed, self.task.name, self.epoch, self.ids[row])
+        row = int(self._order[self.place - 1])
+        rng = row_rng(self.seed, self.task.name, self.epoch, int(self.ids[row]))
         draw = Draw(rng, progress=self.progress, longest=self.longest, apart=True, others=self.rows)
         return iter(self.task.examples(self.rows[row], draw))
 

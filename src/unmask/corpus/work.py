@@ -1,0 +1,160 @@
+"""The folder a corpus is built in: its plan, its blocks, and what of it is done.
+
+Every file in it is written whole or not at all, and is the same whoever writes it. So a file that
+is there is done, and a build that was killed goes on by looking.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unmask.corpus.options import CorpusRecipe
+from unmask.data.corpus import SPLITS, TOKENIZER
+from unmask.errors import UserError
+from unmask.files import new_file, read_json
+
+BLOCK_DOCUMENTS, BLOCK_BYTES = 1 << 16, 1 << 23  # a block ends at the first of them
+_PARTS, _LONGEST = 64, 16  # shards there should be at least, for many processes; blocks a shard
+MOST = 1 << 32  # documents that can be numbered
+
+EXACT = np.dtype([("high", "<u8"), ("low", "<u8"), ("document", "<u4")])
+BAND = np.dtype([("key", "<u8"), ("document", "<u4")])
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some documents that follow one another, in a file; `first` is the number of the first one."""
+
+    name: str
+    first: int
+    documents: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """A build under way; equal for equal folders, so that a process opens each once."""
+
+    folder: Path
+
+    @cached_property
+    def plan(self) -> dict[str, Any]:
+        """What is built: the recipe, the units of its sources, the tokenizer's hash."""
+        plan: dict[str, Any] = read_json(self.folder / "plan.json")
+        return plan
+
+    @cached_property
+    def recipe(self) -> CorpusRecipe:
+        """The recipe."""
+        return CorpusRecipe.model_validate(self.plan["recipe"])
+
+    @property
+    def tokenizer(self) -> Path:
+        """The tokenizer's copy in the corpus."""
+        return self.corpus / TOKENIZER
+
+    @property
+    def corpus(self) -> Path:
+        """What will be the corpus."""
+        return self.folder / "corpus"
+
+    def read(self, unit: int) -> Path:
+        """What the reading of a unit found."""
+        return self.folder / "read" / f"{unit:05d}.json"
+
+    def block(self, name: str) -> Path:
+        """The documents of a block."""
+        return self.folder / "blocks" / f"{name}.arrow"
+
+    def sketch(self, name: str, array: str) -> Path:
+        """What the documents of a block are told apart by: exact, bands or signatures."""
+        return self.folder / "sketch" / f"{name}.{array}.npy"
+
+    def dropped(self, part: int, parts: int, reason: str) -> Path:
+        """The documents that one part of the comparing drops, in order."""
+        return self.folder / "dropped" / f"{part:05d}-of-{parts:05d}.{reason}.npy"
+
+    def shard(self, number: int) -> Path:
+        """What the writing of a shard gave."""
+        return self.folder / "shards" / f"{number:05d}.json"
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """All blocks in order, once everything is read."""
+        found: list[Block] = []
+        first = 0
+        for unit in range(len(self.plan["units"])):
+            for number, count in enumerate(read_json(self.read(unit))["blocks"]):
+                found.append(Block(f"{unit:05d}-{number:06d}", first, count))
+                first += count
+        if first > MOST:
+            raise UserError(f"{first:,} documents are more than one corpus can number: split it")
+        return found
+
+    @cached_property
+    def groups(self) -> dict[str, dict[str, str | None]]:
+        """The languages and domains of the documents that were read, by name."""
+        found: dict[str, dict[str, str | None]] = {}
+        for unit in range(len(self.plan["units"])):
+            for name, group in read_json(self.read(unit))["groups"].items():
+                tags = {tag: group[tag] for tag in ("language", "domain")}
+                if found.setdefault(name, tags) != tags:
+                    raise UserError(
+                        f"the tags {tags} and {found[name]} both make the part {name!r}: "
+                        "rename one of them"
+                    )
+        return dict(sorted(found.items()))
+
+    @cached_property
+    def shards(self) -> list[list[Block]]:
+        """The blocks of each shard: it depends on the documents alone, not on who builds."""
+        size = min(max(len(self.blocks) // _PARTS, 1), _LONGEST)
+        return [self.blocks[i : i + size] for i in range(0, len(self.blocks), size)]
+
+    @cached_property
+    def parts(self) -> int:
+        """In how many parts documents are compared; chosen to fit memory, it changes no result."""
+        return int(read_json(self.folder / "parts.json"))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Refuse to work where another process is at work."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(
+                    f"another process is building in {self.folder}; wait for it"
+                ) from None
+            yield
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half-written."""
+        for file in self.folder.rglob(".*"):
+            if file.is_file():
+                file.unlink(missing_ok=True)
+
+
+@cache
+def opened(folder: Path) -> Work:
+    """The work in a folder, opened once a process."""
+    return Work(folder)
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write an array whole or not at all."""
+    with new_file(path) as partial, partial.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def splits(recipe: CorpusRecipe) -> tuple[str, ...]:
+    """The splits of a corpus: train, and valid if something is held out."""
+    return SPLITS if recipe.held_out else SPLITS[:1]

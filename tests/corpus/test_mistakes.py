@@ -1,0 +1,212 @@
+"""What can be wrong with sources, disks and corpora: each is one clear line."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+from typer.testing import CliRunner
+
+from unmask.cli.app import app
+from unmask.cli.corpus import size
+from unmask.corpus.build import build
+from unmask.data.corpus import CorpusRows
+from unmask.data.sources import read
+from unmask.errors import UserError
+from unmask.recipe import Source
+
+
+def refused(said: str, *given: Any, **named: Any) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        build(*given, **named)
+    assert "\n" not in str(caught.value)
+
+
+def test_texts_that_are_none_are_dropped_and_counted(tmp_path: Path, tokenizer: Path) -> None:
+    rows = [
+        {"text": text}
+        for text in (
+            "one film\r\nwas good\rand bad",
+            "\x00\x01\x02\x03",
+            " ",
+            None,
+            "it is \x07 very very good",
+        )
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    recipe = {"sources": str(tmp_path / "a.jsonl"), "tokenizer": str(tokenizer), "held_out": 0}
+    recipe["sources"] = [recipe["sources"]]
+    found = build(recipe, tmp_path / "corpus", workers=1)["total"]
+    assert found["dropped"] == {"missing": 1, "empty": 1, "binary": 1}
+    assert found["removed"] == 1
+    assert found["train"]["documents"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.txt", b"fine\nna\xefve\n", r"a\.txt, line 2 is not UTF-8; save it as UTF-8"),
+        ("a.jsonl", b'{"text": "fine"}\n{"text": \n', r"a\.jsonl, line 2 is not JSON"),
+        ("a.csv", b"", r"a\.csv is empty"),
+        ("a.csv", b"name\nx\n", r"has no column 'text'"),
+        ("a.jsonl", b'{"text": 5}\n', r"column 'text' holds int64 and no text"),
+        ("a.txt", b"\x01\x02\x03\n", r"no document of the sources is left \(binary: over a tenth"),
+        ("a.doc", b"x", r"\.doc is no known format"),
+    ],
+)
+def test_files_that_cannot_be_read(
+    name: str, content: bytes, said: str, tmp_path: Path, tokenizer: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    recipe = {"sources": [str(tmp_path / name)], "tokenizer": str(tokenizer)}
+    refused(said, recipe, tmp_path / "corpus", workers=1)
+    assert not (tmp_path / "corpus").exists()
+    assert not [*tmp_path.rglob(".*.arrow.*"), *tmp_path.rglob(".*.npy.*")]
+
+
+def test_a_column_of_bytes_is_no_text(tmp_path: Path, tokenizer: Path) -> None:
+    parquet.write_table(pa.table({"text": [b"\xff\xd8"]}), tmp_path / "a.parquet")
+    recipe = {"sources": [str(tmp_path / "a.parquet")], "tokenizer": str(tokenizer)}
+    refused("column 'text' holds binary and no text", recipe, tmp_path / "corpus", workers=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"sources": []}, r"recipe: `sources`: .*at least 1"),
+        ({"near": 0.2}, r"`near`: .*greater than or equal to 0\.5"),
+        ({"held_out": 1}, r"`held_out`: .*less than 1"),
+        ({"tokenizer": "nowhere"}, r"`tokenizer`: nowhere is not a tokenizer"),
+        ({"sources": ["nowhere/*.txt"]}, r"no file matches nowhere/\*\.txt"),
+        ({"tokeniser": "x"}, r"`tokeniser` is unknown; did you mean `tokenizer`\?"),
+    ],
+)
+def test_mistakes_in_the_recipe(
+    change: dict[str, Any], said: str, recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    refused(said, {**recipe, **change}, tmp_path / "corpus")
+
+
+def test_too_little_memory(recipe: dict[str, Any], tmp_path: Path) -> None:
+    refused("memory of 100 MB is too little", recipe, tmp_path / "corpus", memory=100 << 20)
+    assert (size("512MB"), size("1.5 GiB"), size("2gb")) == (512 << 20, 3 << 29, 2 << 30)
+    with pytest.raises(UserError, match="no size of memory"):
+        size("much")
+
+
+def test_a_full_disk(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter(range(12))
+
+    def full(handle: int) -> None:
+        if next(calls, None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        refused(
+            r"could not write .*No space left on device", recipe, tmp_path / "corpus", workers=1
+        )
+    assert not (tmp_path / "corpus").exists()
+    assert build(recipe, tmp_path / "corpus", workers=1)["total"]["read"] == 160
+
+
+def test_what_is_there_is_not_lost(recipe: dict[str, Any], corpus: Path, tmp_path: Path) -> None:
+    before = (corpus / "corpus.json").read_bytes()
+    refused(r"is there already: .*--overwrite", recipe, corpus, workers=1)
+    assert (corpus / "corpus.json").read_bytes() == before
+    build(recipe, corpus, ["held_out=0.5"], workers=1, overwrite=True)
+    assert (corpus / "corpus.json").read_bytes() != before
+    assert not corpus.with_name("corpus.work").exists()
+
+
+def test_a_build_goes_on_with_what_it_began_with(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "corpus"
+    with monkeypatch.context() as patch:
+        patch.setattr("unmask.corpus.build._finish", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            build(recipe, out, workers=1)
+    refused(r"was begun with another recipe.*--overwrite", recipe, out, ["seed=1"], workers=1)
+    with (tmp_path / "corpus.work" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        refused("another process is building", recipe, out, workers=1)
+    with Path(recipe["sources"][0]["path"]).open("a") as file:
+        file.write("one more\n")
+    refused("was begun with .*other files", recipe, out, workers=1)
+    found = build(recipe, out, workers=1, overwrite=True)
+    assert found["total"]["read"] == 161
+
+
+def test_a_shard_that_is_not_what_was_built_is_named(corpus: Path) -> None:
+    path = next(corpus.glob("train-en.films-*.ids.npy"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-2])
+    with pytest.raises(UserError, match=rf"{path.name} has \d+ bytes, where \d+ are due"):
+        CorpusRows(corpus)
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    rows = CorpusRows(corpus, "train", "en.films")
+    with pytest.raises(UserError, match=rf"{path.name} is not the file that was built"):
+        rows[0]
+    path.unlink()
+    with pytest.raises(UserError, match=rf"{path.name} is missing"):
+        CorpusRows(corpus)
+    assert len(CorpusRows(corpus, "valid"))  # the others can still be read
+
+
+def test_a_tokenizer_or_a_manifest_that_was_changed(corpus: Path) -> None:
+    path = corpus / "tokenizer.json"
+    path.write_text(path.read_text() + " ")
+    with pytest.raises(UserError, match=r"tokenizer\.json is not the file that was built"):
+        CorpusRows(corpus)[0]
+    (corpus / "corpus.json").write_text('{"layout": 99}')
+    with pytest.raises(UserError, match="has layout 99, and this version reads 1"):
+        CorpusRows(corpus)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({"split": "dev"}, "no split 'dev'; it has train and valid"),
+        ({"name": "fr"}, r"has no part 'fr'; it has de\.news, en\.films, en\.news"),
+        ({"field": "x"}, "takes no `field`"),
+        ({"columns": {"text": "body"}}, "leave `columns` out"),
+    ],
+)
+def test_sources_that_ask_a_corpus_for_what_it_lacks(
+    source: dict[str, Any], said: str, corpus: Path
+) -> None:
+    with pytest.raises(UserError, match=said):
+        read(Source(path=str(corpus), **source))
+
+
+def test_rows_of_a_corpus_are_rows(corpus: Path) -> None:
+    rows = read(Source(path=str(corpus), limit=5))
+    assert (len(rows), rows.column_names) == (5, ["text", "language", "domain"])
+    whole = CorpusRows(corpus)
+    picked = whole.pick(np.array([3, 1]))
+    for ours, i in ((rows[2], 2), (picked[0], 3), (whole[1:9][4], 5)):
+        np.testing.assert_array_equal(ours["text"].ids, whole[i]["text"].ids)
+    again, arguments = picked.__reduce__()
+    np.testing.assert_array_equal(again(*arguments)[1]["text"].ids, whole[1]["text"].ids)
+
+
+def test_the_command(recipe: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "corpus.yaml").write_text(json.dumps(recipe))
+    command = ["corpus", "build", str(tmp_path / "corpus.yaml"), "--workers", "1"]
+    done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "one")])
+    assert done.exit_code == 0, done.output
+    assert "en.films" in done.output
+    assert "statistics.html" in done.output
+    done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "two"), "--json", "seed=1"])
+    assert json.loads(done.stdout) == json.loads((tmp_path / "two/statistics.json").read_text())
