@@ -58,9 +58,18 @@ class Sequence:
     def content(self) -> tuple[Any, ...]:
         """All that the encoder sees of it: equal for sequences that are the same to it."""
         kinds = (np.broadcast_to(part.kind, len(part.values)) for part in self.segments)
-        return self.prefix, self.causal, *(
-            (part.modality, part.values.shape, part.values.tobytes(), kind.astype(int).tobytes())
-            for part, kind in zip(self.segments, kinds, strict=True)
+        return (
+            self.prefix,
+            self.causal,
+            *(
+                (
+                    part.modality,
+                    part.values.shape,
+                    part.values.tobytes(),
+                    kind.astype(int).tobytes(),
+                )
+                for part, kind in zip(self.segments, kinds, strict=True)
+            ),
         )
 
 
