@@ -108,7 +108,10 @@ class Model(nn.Module):
         return sorted(found, key=lambda item: -item[1])[:top]
 
     def fill(self, text: str, top: int = 5) -> Any:
-        """The likeliest tokens for each [MASK] of a text, by the bundle's `mlm` task."""
+        """The likeliest tokens for each [MASK] of a text, by the bundle's `mlm` task.
+
+        Several are filled one after the other, the surest first, so that they go together.
+        """
         tasks = [task for task in self.tasks.values() if task.kind == "mlm"]
         if not tasks:
             raise UserError(
@@ -117,7 +120,7 @@ class Model(nn.Module):
             )
         if self.text.mask_token not in text:
             raise UserError(f"the text has no {self.text.mask_token} to fill: {text!r}")
-        answer: Any = self.predict(tasks[0].name, text, top=top)[0]
+        answer: Any = self.predict(tasks[0].name, text, top=top, jointly=True)[0]
         if len(answer.guesses) < text.count(self.text.mask_token):
             raise UserError(
                 f"a {self.text.mask_token} of the text lies beyond the {answer.tokens} tokens that "
