@@ -55,21 +55,26 @@ class Canvas:
 def write(
     pen: Pen, pieces: Pieces, prompts: Sequence[Prompt], options: DecodeOptions
 ) -> list[list[Draft]]:
-    """The texts for each prompt, best first: of several lengths, the surest."""
+    """The texts for each prompt, best first: of several lengths, the likeliest.
+
+    A text's log-probability is that of its length and of its pieces when they were chosen.
+    """
     constraints = Constraints(pieces, options, prompts, pen.vocabulary)
     # The sources are read once; only the texts are computed in each round.
     sources = [Sources((Segment(p.ids, p.kinds),)) for p in prompts]
     hidden, cache = pen.read(sources, 0)
-    lengths = _lengths(pen, hidden, prompts, options.lengths)
+    found = _lengths(pen, hidden, prompts, options.lengths)
+    lengths = [(i, length) for i, length, _ in found]
     canvas = _empty(pieces, prompts, lengths, pen.device)
     cache.select(canvas.which)
     chances = in_rounds(pen, pieces, canvas, cache, constraints, options)  # (R, T)
-    found: list[list[Draft]] = [[] for _ in prompts]
+    drafts: list[list[Draft]] = [[] for _ in prompts]
     rows = zip(*(x.tolist() for x in (canvas.which, canvas.length, canvas.ids)), strict=True)
-    for (i, length, ids), log_p in zip(rows, chances.sum(1).tolist(), strict=True):
-        found[i].append(Draft(ids[:length], len(prompts[i].begun), log_p, ended=True))
+    scores = chances.sum(1).tolist()
+    for (i, length, ids), (_, _, likely), log_p in zip(rows, found, scores, strict=True):
+        drafts[i].append(Draft(ids[:length], len(prompts[i].begun), likely + log_p, ended=True))
     rank = options.length_penalty
-    return [sorted(own, key=lambda d: -d.rank(rank))[: options.top] for own in found]
+    return [sorted(own, key=lambda d: -d.rank(rank))[: options.top] for own in drafts]
 
 
 def in_rounds(
@@ -110,20 +115,20 @@ def _share(over: float, options: DecodeOptions) -> float:
 
 def _lengths(
     pen: Pen, hidden: Tensor, prompts: Sequence[Prompt], count: int
-) -> list[tuple[int, int]]:
-    """The likeliest lengths of each prompt's text, as (prompt, length), by the head (S, D)."""
+) -> list[tuple[int, int, float]]:
+    """The likeliest lengths of each prompt's text, by the head: prompt, length, log-probability."""
     logits = pen.head.guess_lengths(hidden).float()  # (S, lengths)
     number = torch.arange(logits.shape[-1], device=logits.device)
     least = torch.tensor([max(len(p.begun), 1) for p in prompts], device=logits.device)
     most = torch.tensor([p.room for p in prompts], device=logits.device)
     fits = (number >= least[:, None]) & (number <= most[:, None])
-    best = logits.masked_fill(~fits, -torch.inf).topk(min(count, logits.shape[-1]), dim=-1)
+    log_p = logits.masked_fill(~fits, -torch.inf).log_softmax(-1)
+    best = log_p.topk(min(count, log_p.shape[-1]), dim=-1)
+    every = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     return [
-        (i, length)
-        for i, (values, lengths) in enumerate(
-            zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        )
-        for value, length in zip(values, lengths, strict=True)
+        (i, length, value)
+        for i, own in enumerate(every)
+        for length, value in zip(*own, strict=True)
         if value > -math.inf
     ]
 
