@@ -80,7 +80,7 @@ def main() -> None:
     run = list(recipe.parse(recipe.read(options.recipe, options.changes), OPTIONS).values())[-1]
     (task,) = (task for task in model.tasks.values() if isinstance(task, Generate))
     rows = split_rows(task.name, run.tasks[task.name], run.train.seed).test
-    assert rows is not None and task.options.target is not None
+    assert rows is not None
     own = [rows[i] for i in range(min(len(rows), options.limit or len(rows)))]
     truth = [task.truth(row) for row in own]
     learnt = task.options.mode
