@@ -150,6 +150,29 @@ def test_fill_puts_its_best_guess_in_place(
         Model(encoder, text).fill("the [MASK]")
 
 
+def test_several_masks_are_filled_the_surest_first(
+    text: TextInput, make_encoder: Callable[..., Encoder]
+) -> None:
+    """By hand: each pass fills the surest mask; one mask alone is guessed as ever."""
+    encoder = make_encoder()
+    task = Mlm("words", MlmOptions(), text)
+    model = Model(encoder, text, {"words": task}, {"words": task.build(encoder)})
+    left = "the [MASK] was [MASK] and [MASK]"
+    expected: list[tuple[tuple[str, float], ...]] = []
+    while "[MASK]" in left:
+        guesses = model.predict("words", left)[0].guesses
+        surest = max(guesses, key=lambda guess: guess.candidates[0][1])
+        expected.append(surest.candidates)
+        words = left.split()
+        words[surest.position - 1] = surest.candidates[0][0]
+        left = " ".join(words)
+    answer = model.fill("the [MASK] was [MASK] and [MASK]")
+    assert sorted(guess.candidates for guess in answer.guesses) == sorted(expected)
+    assert [guess.position for guess in answer.guesses] == [2, 4, 6]
+    assert answer.filled == text.decode(text.encode(left).ids.tolist())
+    assert model.fill("the [MASK]") == model.predict("words", "the [MASK]")[0]
+
+
 def test_several_labels(text: TextInput, make_encoder: Callable[..., Encoder]) -> None:
     rows = [
         {"text": "the cat", "label": ["a", "b"]},

@@ -37,7 +37,9 @@ class Sequence:
 
     With `prefix` set, the first `prefix` positions see one another both ways and each later
     position sees the prefix and its own past: one encoder then reads and writes (UniLM,
-    arXiv:1905.03197). Without it, everything sees everything, as in BERT.
+    arXiv:1905.03197). Where it is not `causal`, each later position sees everything, and only the
+    prefix is kept from seeing what comes behind it. Without a prefix, everything sees everything,
+    as in BERT.
 
     `dropped` counts the tokens that truncation cut from this sequence: never silent.
     """
@@ -45,6 +47,7 @@ class Sequence:
     segments: tuple[Segment, ...]
     prefix: int | None = None
     dropped: int = 0
+    causal: bool = True  # behind a prefix
 
     @cached_property
     def length(self) -> int:
@@ -55,9 +58,18 @@ class Sequence:
     def content(self) -> tuple[Any, ...]:
         """All that the encoder sees of it: equal for sequences that are the same to it."""
         kinds = (np.broadcast_to(part.kind, len(part.values)) for part in self.segments)
-        return self.prefix, *(
-            (part.modality, part.values.shape, part.values.tobytes(), kind.astype(int).tobytes())
-            for part, kind in zip(self.segments, kinds, strict=True)
+        return (
+            self.prefix,
+            self.causal,
+            *(
+                (
+                    part.modality,
+                    part.values.shape,
+                    part.values.tobytes(),
+                    kind.astype(int).tobytes(),
+                )
+                for part, kind in zip(self.segments, kinds, strict=True)
+            ),
         )
 
 
@@ -116,18 +128,22 @@ class Batch:
         """Positions that are not padding."""
         return int((self.owner > 0).sum())
 
-    def visible(self, window: int | None = None) -> Tensor | None:
+    def visible(
+        self, window: int | None = None, keys: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor | None:
         """Who sees whom, as a boolean mask (B, 1, T, T); None where everyone sees everyone.
 
         `window` keeps only keys at most that many positions away (sliding-window attention,
-        Longformer, arXiv:2004.05150).
+        Longformer, arXiv:2004.05150). With `keys`, owners and positions (B, K), it is those that
+        are seen: (B, 1, T, K).
         """
-        if self.plain and (window is None or self.shape[1] <= window + 1):
+        if keys is None and self.plain and (window is None or self.shape[1] <= window + 1):
             return None
-        same = self.owner[:, :, None] == self.owner[:, None, :]  # (B, T, T)
-        mask = same & (self.position[:, None, :] <= self.limit[:, :, None])
+        owner, position = keys or (self.owner, self.position)
+        same = self.owner[:, :, None] == owner[:, None, :]  # (B, T, K)
+        mask = same & (position[:, None, :] <= self.limit[:, :, None])
         if window is not None:
-            mask &= (self.position[:, None, :] - self.position[:, :, None]).abs() <= window
+            mask &= (position[:, None, :] - self.position[:, :, None]).abs() <= window
         return mask[:, None]
 
     def gather(self, hidden: Tensor) -> Tensor:
@@ -190,7 +206,9 @@ def collate(examples: Iterable[Example], width: int = 0) -> Batch:
             position[b, t : t + n] = np.arange(n)
             limit[b, t : t + n] = n - 1
             if sequence.prefix is not None:
-                limit[b, t : t + n] = np.maximum(np.arange(n), sequence.prefix - 1)
+                past = np.arange(n) if sequence.causal else n - 1
+                limit[b, t : t + n] = np.maximum(past, sequence.prefix - 1)
+                limit[b, t : t + sequence.prefix] = sequence.prefix - 1
             for part in sequence.segments:
                 m = len(part.values)
                 segment[b, t : t + m] = part.kind

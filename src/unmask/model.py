@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -16,7 +18,7 @@ from unmask.errors import UserError
 from unmask.inputs.text import Encoded, TextInput
 from unmask.jobs import Joint, alike, batches_by_tokens, chunks
 from unmask.recipe import TaskOptions
-from unmask.tasks import KINDS, OPTIONS, Answer, Draw, Row, Task, row_rng
+from unmask.tasks import KINDS, OPTIONS, Answer, Draw, Generate, Row, Task, row_rng
 
 log = logging.getLogger("unmask")
 
@@ -107,7 +109,10 @@ class Model(nn.Module):
         return sorted(found, key=lambda item: -item[1])[:top]
 
     def fill(self, text: str, top: int = 5) -> Any:
-        """The likeliest tokens for each [MASK] of a text, by the bundle's `mlm` task."""
+        """The likeliest tokens for each [MASK] of a text, by the bundle's `mlm` task.
+
+        Several are filled one after the other, the surest first, so that they go together.
+        """
         tasks = [task for task in self.tasks.values() if task.kind == "mlm"]
         if not tasks:
             raise UserError(
@@ -116,7 +121,7 @@ class Model(nn.Module):
             )
         if self.text.mask_token not in text:
             raise UserError(f"the text has no {self.text.mask_token} to fill: {text!r}")
-        answer: Any = self.predict(tasks[0].name, text, top=top)[0]
+        answer: Any = self.predict(tasks[0].name, text, top=top, jointly=True)[0]
         if len(answer.guesses) < text.count(self.text.mask_token):
             raise UserError(
                 f"a {self.text.mask_token} of the text lies beyond the {answer.tokens} tokens that "
@@ -148,6 +153,25 @@ class Model(nn.Module):
         if isinstance(task, str):
             return list(answers)
         return [dict(zip(names, own, strict=True)) for own in chunks(answers, len(names))]
+
+    def write(self, task: str, row: str | tuple[str, ...] | Row, **options: Any) -> Iterator[str]:
+        """The text that a task of kind `generate` writes for a row, in parts as it is written.
+
+        Joined, they are what `predict` gives.
+        """
+        own = self.task(task)
+        if not isinstance(own, Generate):
+            raise UserError(f"task {task} is of kind {own.kind}: only `generate` writes")
+        (example,) = own.examples(_as_row(row, own.options), _unseen(task, 0))
+        self.eval()
+        found = own.stream(self.encoder, self.head(task), example, options)
+        while True:
+            # Entered anew for each part: what the reader does in between is none of it.
+            with torch.inference_mode(), self.autocast():
+                part = next(found, None)
+            if part is None:
+                return
+            yield part
 
     # ---- what the rest of the house uses ----
 
@@ -216,18 +240,7 @@ class Model(nn.Module):
         progress: Callable[[int], None] | None = None,
     ) -> Iterator[Answer]:
         """A task's answers to examples, in their order."""
-
-        def run(
-            some: Iterable[Example],
-            finish: Callable[[dict[str, Tensor], Batch, Sequence[Example]], list[Answer]],
-        ) -> Iterator[Answer]:
-            def think(own: Sequence[Example]) -> list[Answer]:
-                outputs, prepared = self(task, self.grid(own))
-                return finish(outputs, prepared, own)
-
-            return self.run(some, think, progress)
-
-        return task.predict(run, examples, options or {})
+        return task.predict(_Runner(self, task, progress), examples, options or {})
 
     def answers_to(
         self,
@@ -322,6 +335,36 @@ class Model(nn.Module):
             }
             for t in self.tasks.values()
         ]
+
+
+@dataclass(frozen=True)
+class _Runner:
+    """One task's way through a model."""
+
+    model: Model
+    task: Task[Any, Any]
+    progress: Callable[[int], None] | None
+
+    def __call__(
+        self,
+        examples: Iterable[Example],
+        finish: Callable[[dict[str, Tensor], Batch, Sequence[Example]], list[Answer]],
+    ) -> Iterator[Answer]:
+        def think(own: Sequence[Example]) -> list[Answer]:
+            outputs, prepared = self.model(self.task, self.model.grid(own))
+            return finish(outputs, prepared, own)
+
+        return self.model.run(examples, think, self.progress)
+
+    def steps(
+        self,
+        examples: Iterable[Example],
+        work: Callable[[Encoder, nn.Module, Sequence[Example]], list[Answer]],
+        tokens: int,
+    ) -> Iterator[Answer]:
+        head = self.model.head(self.task.name)
+        think = partial(work, self.model.encoder, head)
+        return self.model.run(examples, think, self.progress, tokens)
 
 
 def _as_row(row: str | tuple[str, ...] | Row, options: TaskOptions) -> Row:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from torch import Tensor
 
 from unmask import files
@@ -56,6 +57,20 @@ def read_rows(
     if {len(given)} != widths:
         raise UserError(f"this task reads {len(columns)} texts together: {', '.join(columns)}")
     return [{n: text for own in inputs for n, text in zip(own, given, strict=True)}]
+
+
+def read_options(given: Sequence[str] | None) -> dict[str, Any]:
+    """KEY=VALUE pairs, whose values are read as YAML."""
+    found: dict[str, Any] = {}
+    for one in given or ():
+        key, equals, value = one.partition("=")
+        if not key or not equals:
+            raise UserError(f"--option {one!r}: write KEY=VALUE, such as beams=4")
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(f"--option {one!r}: the value is not readable YAML") from None
+    return found
 
 
 def texts_of(rows: Sequence[Mapping[str, Any]], column: str) -> list[str]:

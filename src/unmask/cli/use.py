@@ -1,4 +1,4 @@
-"""`unmask predict`, `unmask fill`, `unmask embed`, `unmask mine`."""
+"""`unmask predict`, `unmask write`, `unmask fill`, `unmask embed`, `unmask mine`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ import typer
 Bundle = Annotated[str, typer.Argument(help="A bundle, a Hugging Face folder or a hub id.")]
 Texts = Annotated[list[str] | None, typer.Argument(help="Texts.")]
 Input = Annotated[Path | None, typer.Option("--input", help="CSV, JSONL, Parquet or text file.")]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="KEY=VALUE of how a task answers, as beams=4; may be repeated"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -21,6 +25,7 @@ def predict(
     ] = None,
     input: Input = None,
     output: Annotated[Path | None, typer.Option(help="Where to write: .csv or .jsonl")] = None,
+    option: Options = None,
     json: Json = False,
 ) -> None:
     """Answer a task, or several at once, for TEXTS or for the rows of a file.
@@ -29,14 +34,23 @@ def predict(
     """
     from unmask import progress
     from unmask.cli.output import print_json, print_table, shorten
-    from unmask.cli.tables import beside, check_output, only_task, open_model, read_rows, write_rows
+    from unmask.cli.tables import (
+        beside,
+        check_output,
+        only_task,
+        open_model,
+        read_options,
+        read_rows,
+        write_rows,
+    )
 
     check_output(output, (".csv", ".jsonl"))
+    options = read_options(option)
     model = open_model(bundle)
     tasks = [model.task(name) for name in dict.fromkeys(task or [only_task(model)])]
     rows = read_rows(texts, input, [one.options.inputs for one in tasks])
     with progress.bar("predict", len(rows) * len(tasks)) as advance:
-        answers = model.predict([one.name for one in tasks], rows, progress=advance)
+        answers = model.predict([one.name for one in tasks], rows, progress=advance, **options)
     records = [beside(row, own) for row, own in zip(rows, answers, strict=True)]
     cut = sum(any(answer.dropped for answer in own.values()) for own in answers)
     if cut:
@@ -63,6 +77,27 @@ def predict(
                 for one, answer in zip(tasks, own.values(), strict=True)
             ],
         )
+
+
+def write(
+    bundle: Bundle,
+    prompt: Annotated[list[str], typer.Argument(help="The source, or a text to go on with.")],
+    task: Annotated[str | None, typer.Option(help="Which task (default: the only one)")] = None,
+    option: Options = None,
+) -> None:
+    """Write a text for a PROMPT by a task of kind `generate`, and show it as it is written.
+
+    Example: unmask write runs/multi30k/bundle "A man rides a bicycle."
+    """
+    from unmask.cli.tables import only_task, open_model, read_options, read_rows
+
+    options = read_options(option)
+    model = open_model(bundle)
+    own = model.task(task or only_task(model))
+    for row in read_rows(prompt, None, [own.options.inputs]):
+        for part in model.write(own.name, row, **options):
+            typer.echo(part, nl=False)
+        typer.echo()
 
 
 def fill(

@@ -4,6 +4,7 @@ Read `embeddings`, `attention`, `feed_forward`, `layer`, `encoder`, then `heads`
 """
 
 from unmask.encoder.adapters import AdaptedLinear
+from unmask.encoder.cache import Cache
 from unmask.encoder.config import EncoderConfig, preset
 from unmask.encoder.cross_entropy import cross_entropy
 from unmask.encoder.encoder import Encoder, Hidden
@@ -12,6 +13,7 @@ from unmask.encoder.heads import HeadConfig, LabelHead, MaskedHead, Pooling, poo
 
 __all__ = [
     "AdaptedLinear",
+    "Cache",
     "DetectHead",
     "Encoder",
     "EncoderConfig",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from unmask.encoder.adapters import AdaptedLinear
 from unmask.encoder.bricks import dropout
+from unmask.encoder.cache import Past
 from unmask.encoder.config import EncoderConfig
 from unmask.encoder.embeddings import rotate
 
@@ -24,7 +25,7 @@ _PLAIN_COLUMNS = 512
 class View:
     """What a layer may look at: computed once for a grid and shared by all layers of a kind."""
 
-    mask: Tensor | None  # (B, 1, T, T) bool, True where a query sees a key; None: all of it
+    mask: Tensor | None  # (B, 1, T, K) bool, True where a query sees a key; None: all of it
     angles: tuple[Tensor, Tensor] | None  # rotary cosines and sines, (B, 1, T, head) each
     adapter: str | None = None  # that changes the layer's matrices
 
@@ -54,17 +55,26 @@ class Attention(nn.Module):
         self.output = AdaptedLinear(D, D, config.bias, config.adapters)
 
     def forward(
-        self, x: Tensor, view: View, weights: bool = False, only: Tensor | None = None
+        self,
+        x: Tensor,
+        view: View,
+        weights: bool = False,
+        only: Tensor | None = None,
+        past: Past | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """(B, T, D) -> (B, T, D), and the weights (B, H, T, T) if asked for.
 
         With `only`, flat indices (N,), the result is that of these positions alone: (N, D).
+        What is `past` is seen as well, and the new keys and values are added to it: the weights
+        are then (B, H, T, K).
         """
         B, T, D = x.shape
         qkv = self.qkv(x, view.adapter).view(B, T, 3, self.heads, D // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, D/H)
         if view.angles is not None:
             q, k = rotate(q, *view.angles), rotate(k, *view.angles)
+        if past is not None:
+            k, v = past.extend(k, v)
         rate = self.dropout if self.training else 0.0
         w = None
         if weights or _plain_is_faster(q):

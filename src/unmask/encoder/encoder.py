@@ -10,6 +10,7 @@ from unmask.batch import Batch
 from unmask.encoder.adapters import AdaptedLinear, LowRank
 from unmask.encoder.attention import View
 from unmask.encoder.bricks import initialise, make_norm
+from unmask.encoder.cache import Cache
 from unmask.encoder.config import EncoderConfig
 from unmask.encoder.embeddings import Embeddings, rotary_angles
 from unmask.encoder.layer import Layer
@@ -56,6 +57,7 @@ class Encoder(nn.Module):
         self,
         x: Tensor,
         batch: Batch,
+        cache: Cache | None = None,
         *,
         adapter: str | None = None,
         narrow: bool = False,
@@ -64,22 +66,26 @@ class Encoder(nn.Module):
     ) -> Hidden:
         """Run the layers on `x` (B, T, D), keeping every layer or the attention if asked to.
 
-        The adapter of that name changes them all.
+        The adapter of that name changes them all. With a `cache` the grid's rows go on where those
+        before them ended: they see what is kept there, and are added to it.
 
         With `narrow` the last layer looks everywhere but computes only what a head will see: the
         result at the wanted positions is the same, for most of a layer less.
         """
         few = len(batch.wanted) < _FEW * batch.owner.numel()
         narrow = narrow and few and not layers and not attention
+        if cache is not None:
+            cache.add(batch)
         views: dict[int | None, View] = {}
         states, weights = [x], []
         for number, layer in enumerate(self.layers):
             window = self.config.layer_window(number)
             if window not in views:
-                views[window] = self._view(batch, window, adapter)
+                views[window] = self._view(batch, window, adapter, cache)
             last = number == len(self.layers) - 1
             only = batch.wanted if narrow and last else None
-            x, w = layer(x, views[window], weights=attention, only=only)
+            past = None if cache is None else cache.layers[number]
+            x, w = layer(x, views[window], weights=attention, only=only, past=past)
             if layers:
                 states.append(x)
             if w is not None:
@@ -109,10 +115,13 @@ class Encoder(nn.Module):
             if isinstance(part, AdaptedLinear):
                 part.merge(adapter)
 
-    def _view(self, batch: Batch, window: int | None, adapter: str | None) -> View:
+    def _view(
+        self, batch: Batch, window: int | None, adapter: str | None, cache: Cache | None
+    ) -> View:
         config, angles = self.config, None
         if config.position == "rotary":
             base = config.rotary_base if window is None else config.local_rotary_base
             head = config.hidden_size // config.num_heads
             angles = rotary_angles(batch.position, head, base)
-        return View(batch.visible(window), angles, adapter)
+        keys = None if cache is None else cache.keys
+        return View(batch.visible(window, keys), angles, adapter)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from unmask.encoder.attention import Attention, View
 from unmask.encoder.bricks import Dropout, make_norm
+from unmask.encoder.cache import Past
 from unmask.encoder.config import EncoderConfig
 from unmask.encoder.feed_forward import FeedForward
 
@@ -27,14 +28,20 @@ class Layer(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(
-        self, x: Tensor, view: View, weights: bool = False, only: Tensor | None = None
+        self,
+        x: Tensor,
+        view: View,
+        weights: bool = False,
+        only: Tensor | None = None,
+        past: Past | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """(B, T, D) -> (B, T, D), and the attention weights (B, H, T, T) if asked for.
 
         With `only`, flat indices (N,), the result is that of these positions alone: (N, D).
+        What is `past` is seen as well.
         """
         looked = self.attention_norm(x) if self.pre_norm else x
-        seen, w = self.attention(looked, view, weights, only)
+        seen, w = self.attention(looked, view, weights, only, past)
         if only is not None:
             x = x.flatten(0, 1).index_select(0, only)
         if self.pre_norm:

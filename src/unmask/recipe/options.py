@@ -113,6 +113,11 @@ class TaskOptions(Strict):
         return len(self.inputs)
 
     @property
+    def spelt(self) -> tuple[str, ...]:
+        """The columns whose texts a new vocabulary is learnt from."""
+        return self.inputs
+
+    @property
     def held_by(self) -> tuple[str, ...]:
         """The columns by which shares are held out: rows that are equal there stay together."""
         return (self.group,) if self.group else self.inputs

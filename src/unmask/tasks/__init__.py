@@ -8,6 +8,7 @@ from unmask.tasks.classify import Classify
 from unmask.tasks.contrast import Contrast
 from unmask.tasks.detect import Detect
 from unmask.tasks.embed import Embed
+from unmask.tasks.generate import Generate
 from unmask.tasks.mlm import Mlm
 from unmask.tasks.order import Order
 from unmask.tasks.regress import Regress
@@ -17,7 +18,8 @@ from unmask.tasks.tag import Tag
 from unmask.tasks.tally import Choices, Tally
 
 KINDS: dict[str, type[Task[Any, Any]]] = {
-    kind.kind: kind for kind in (Classify, Regress, Tag, Span, Embed, Rerank, Mlm, Detect, Order)
+    kind.kind: kind
+    for kind in (Classify, Regress, Tag, Span, Embed, Rerank, Generate, Mlm, Detect, Order)
 }
 OPTIONS: dict[str, type[TaskOptions]] = {name: kind.Options for name, kind in KINDS.items()}
 
@@ -28,6 +30,7 @@ __all__ = [
     "Choices",
     "Contrast",
     "Draw",
+    "Generate",
     "Row",
     "Tally",
     "Task",

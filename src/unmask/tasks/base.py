@@ -6,7 +6,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
@@ -59,11 +59,25 @@ class Draw:
 
 AnyAnswer = TypeVar("AnyAnswer", bound=Answer)
 AnyOptions = TypeVar("AnyOptions", bound=TaskOptions)
-# Runs examples through encoder and head; a function turns each batch's outputs into answers.
-Runner = Callable[
-    [Iterable[Example], Callable[[Outputs, Batch, Sequence[Example]], list[AnyAnswer]]],
-    Iterator[AnyAnswer],
-]
+
+
+class Runner(Protocol[AnyAnswer]):
+    """Runs examples through encoder and head, some at a time; answers come in their order."""
+
+    def __call__(
+        self,
+        examples: Iterable[Example],
+        finish: Callable[[Outputs, Batch, Sequence[Example]], list[AnyAnswer]],
+    ) -> Iterator[AnyAnswer]:
+        """One pass; `finish` turns each batch's outputs into answers."""
+
+    def steps(
+        self,
+        examples: Iterable[Example],
+        work: Callable[[Encoder, nn.Module, Sequence[Example]], list[AnyAnswer]],
+        tokens: int,
+    ) -> Iterator[AnyAnswer]:
+        """As many passes as `work` needs, over examples of at most `tokens` positions at once."""
 
 
 class Task(ABC, Generic[AnyOptions, AnyAnswer]):
@@ -117,6 +131,13 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
 
     def check(self, rows: Iterable[Row], split: str) -> None:
         """Refuse rows that contradict the facts; called before training starts."""
+
+    def look_over(self, rows: Sequence[Row]) -> None:
+        """Say what is wrong with the training rows, which the tokenizer can read now."""
+
+    def take_over(self, head: nn.Module, others: Iterable[nn.Module]) -> bool:
+        """Begin a new head with what the start's other heads know; whether it did."""
+        return False
 
     @abstractmethod
     def examples(self, row: Row, draw: Draw) -> Iterable[Example]:

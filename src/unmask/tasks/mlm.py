@@ -15,6 +15,7 @@ from unmask.batch import Batch, Example, Segment
 from unmask.encoder import Encoder, Hidden, MaskedHead, cross_entropy
 from unmask.inputs.text import Encoded
 from unmask.tasks.base import Answer, Draw, Outputs, Row, Runner, Task
+from unmask.tasks.filling import best_first
 from unmask.tasks.masking import MaskingOptions, choose
 from unmask.tasks.tally import Tally
 from unmask.tasks.translations import Translations
@@ -75,6 +76,7 @@ class Guess:
 
     position: int
     candidates: tuple[tuple[str, float], ...]
+    token: int  # the id of the best
     loss: float | None = None  # -log p(truth), in nats, where the truth is known
     hit: bool | None = None
 
@@ -186,8 +188,8 @@ class Mlm(Task[MlmOptions, FillAnswer]):
         names = [[self._name(i) for i in row] for row in best.indices.tolist()]
         values = best.values.exp().tolist()
         guesses = [
-            Guess(position=0, candidates=tuple(zip(name, value, strict=True)))
-            for name, value in zip(names, values, strict=True)
+            Guess(position=0, candidates=tuple(zip(name, value, strict=True)), token=token)
+            for name, value, token in zip(names, values, best.indices[:, 0].tolist(), strict=True)
         ]
         if "token" in batch.truth:
             truth = batch.truth["token"]
@@ -221,8 +223,14 @@ class Mlm(Task[MlmOptions, FillAnswer]):
     def predict(
         self, run: Runner[FillAnswer], examples: Iterable[Example], options: Mapping[str, Any]
     ) -> Iterator[FillAnswer]:
-        """Answers with the `top` likeliest candidates for each hidden token (5 unless said)."""
-        return run(examples, partial(self.answers, top=max(int(options.get("top", 5)), 1)))
+        """Answers with the `top` likeliest candidates for each hidden token (5 unless said).
+
+        With `jointly`, hidden tokens are filled one after the other, the surest first.
+        """
+        answers = partial(self.answers, top=max(int(options.get("top", 5)), 1))
+        if options.get("jointly"):
+            return best_first(lambda some: run(some, answers), examples)
+        return run(examples, answers)
 
     def tally(self, answers: Sequence[FillAnswer], rows: Sequence[Row]) -> Tally:
         """How often the best guess is the truth, and mean loss in nats a hidden token."""

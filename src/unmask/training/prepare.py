@@ -60,14 +60,18 @@ def prepare(run: Run, device: torch.device, resumed: Model | None = None) -> Pre
     tasks = {name: _task(name, options, start, facts[name]) for name, options in run.tasks.items()}
     known = {name: found for name, task in tasks.items() if (found := _known_head(task, start))}
     heads = {name: task.build(start.encoder) for name, task in tasks.items()}
-    for name, head in known.items():
-        heads[name].load_state_dict(head.state_dict())
+    for name, task in tasks.items():
+        if name in known:
+            heads[name].load_state_dict(known[name].state_dict())
+        elif task.take_over(heads[name], [start.head(other) for other in start.tasks]):
+            log.info("task %s: its new head begins with what one of the start has learnt", name)
     if run.train.frozen:  # what the start could do it can still do
         tasks = {**start.tasks, **tasks}
         heads = {name: heads.get(name) or start.head(name) for name in tasks}
     model = Model(start.encoder, start.text, tasks, heads, _pooling(tasks, start))
     prepared = _ready(model, run, splits, device)
     for name, rows in trains.items():
+        model.tasks[name].look_over(rows)
         if name not in known:
             begin_at_centroids(model, model.tasks[name], rows)
     return prepared

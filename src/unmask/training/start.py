@@ -97,7 +97,7 @@ def _words(run: Run, rows: Mapping[str, Rows]) -> Iterator[WordVector]:
 def _texts(run: Run, rows: Mapping[str, Rows]) -> Iterator[Spoken]:
     for name, options in run.tasks.items():
         for row in rows[name]:
-            for column in options.inputs:
+            for column in options.spelt:
                 value = row.get(column)
                 texts = value if isinstance(value, list) else [value]  # a list of words
                 language = _language(options, row)

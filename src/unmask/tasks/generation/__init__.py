@@ -1,0 +1,1 @@
+"""How a text is written: from left to right, or in parallel rounds. Read `options` first."""

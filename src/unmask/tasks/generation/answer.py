@@ -1,0 +1,62 @@
+"""What a task that writes says of one row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from unmask.tasks.base import Answer
+
+
+@dataclass(frozen=True)
+class Written:
+    """One text, its pieces, and how likely the model took it to be."""
+
+    text: str
+    pieces: tuple[str, ...]
+    log_probability: float  # of the pieces that were chosen and of the end, in nats
+    unfinished: bool = False  # it was as long as it may be before it ended
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How well the model foresaw the truth, given what comes before or around each piece."""
+
+    loss: float  # nats, summed over the pieces to guess
+    hits: int  # pieces that were its first guess
+    count: int
+
+
+@dataclass(frozen=True)
+class TextAnswer(Answer):
+    """The texts that were written, best first. In `reading` is what was made of the truth."""
+
+    texts: tuple[Written, ...]
+    reading: Reading | None = None
+
+    @property
+    def short(self) -> str:
+        """The best text."""
+        return self.texts[0].text if self.texts else ""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the best text was cut off at the limit."""
+        return bool(self.texts) and self.texts[0].unfinished
+
+    def columns(self) -> dict[str, Any]:
+        """The best text with its log-probability, and all texts where there are several."""
+        found: dict[str, Any] = {"written": self.short}
+        if self.texts:
+            found["log_probability"] = self.texts[0].log_probability
+            found["unfinished"] = self.unfinished
+        if len(self.texts) > 1:
+            found["candidates"] = [
+                {
+                    "written": t.text,
+                    "log_probability": t.log_probability,
+                    "unfinished": t.unfinished,
+                }
+                for t in self.texts
+            ]
+        return {**found, **super().columns()}

@@ -1,0 +1,64 @@
+"""Which pieces may come next, whatever the model would like to say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unmask.tasks.generation.options import DecodeOptions
+from unmask.tasks.generation.prompt import Pieces, Prompt
+
+
+class Constraints:
+    """The rules of one batch: special tokens, banned texts, repetition, and the source's digits."""
+
+    def __init__(
+        self, pieces: Pieces, options: DecodeOptions, prompts: Sequence[Prompt], size: int
+    ) -> None:
+        """`size` is that of the encoder's table, which may be larger than the vocabulary."""
+        self.no_repeat = options.no_repeat
+        self.sequences: list[tuple[int, ...]] = []  # of several pieces, none of which is banned
+        every = torch.zeros(size, dtype=torch.bool)
+        every[pieces.text.vocab_size :] = True
+        every[list(pieces.special)] = True
+        if pieces.unknown is not None and not options.copy_source:
+            every[pieces.unknown] = True
+        for text in options.banned:
+            # In most vocabularies a word behind a space has pieces of its own.
+            for ids in {tuple(pieces.of(t).tolist()) for t in (text, f" {text}")} - {()}:
+                if len(ids) == 1:
+                    every[ids[0]] = True
+                else:
+                    self.sequences.append(ids)
+        self.banned = every.expand(len(prompts), -1)  # (S, V)
+        if options.copy_source:
+            self.banned = every.repeat(len(prompts), 1)
+            for row, prompt in zip(self.banned, prompts, strict=True):
+                row[np.setdiff1d(pieces.digits, [*prompt.ids, *prompt.begun])] = True
+                if pieces.unknown is not None and not prompt.unknown:
+                    row[pieces.unknown] = True
+
+    def alone(self, log_p: Tensor, which: Tensor) -> Tensor:
+        """Log-probabilities (N, V), minus infinity for what no place of prompt `which` may hold."""
+        return log_p.masked_fill(self.banned.to(log_p.device)[which], -torch.inf)
+
+    def behind(self, log_p: Tensor, which: Tensor, written: Sequence[list[int]]) -> Tensor:
+        """The same for what may not stand behind these pieces either."""
+        found = self.alone(log_p, which)
+        if self.no_repeat or self.sequences:
+            for row, ids in zip(found, written, strict=True):
+                if banned := self._next(ids):
+                    row[banned] = -torch.inf
+        return found
+
+    def _next(self, ids: list[int]) -> list[int]:
+        """What would complete a banned text, or repeat a stretch."""
+        found = [s[-1] for s in self.sequences if tuple(ids[-len(s) + 1 :]) == s[:-1]]
+        n = self.no_repeat
+        if n and len(ids) >= n:
+            last = ids[len(ids) - n + 1 :]
+            found += [ids[i + n - 1] for i in range(len(ids) - n + 1) if ids[i : i + n - 1] == last]
+        return found

@@ -1,0 +1,154 @@
+"""Writing a text from left to right: the likeliest piece each time, drawn pieces, or beams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from zlib import crc32
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unmask.encoder.generator import sample
+from unmask.tasks.generation.constraints import Constraints
+from unmask.tasks.generation.options import DecodeOptions
+from unmask.tasks.generation.prompt import Pieces, Prompt
+from unmask.tasks.generation.rows import Draft, Pen, Rows
+
+
+def write(
+    pen: Pen, pieces: Pieces, prompts: Sequence[Prompt], options: DecodeOptions
+) -> list[list[Draft]]:
+    """The texts for each prompt, best first."""
+    if options.beams > 1:
+        found = search(pen, pieces, prompts, options)
+    else:
+        each = options.top if options.temperature else 1
+        drafts: list[Draft] = []
+        for drafts in steps(pen, pieces, prompts, options, each):  # noqa: B007
+            pass
+        found = [drafts[i : i + each] for i in range(0, len(drafts), each)]
+    rank = options.length_penalty
+    return [sorted(own, key=lambda d: -d.rank(rank))[: options.top] for own in found]
+
+
+def steps(
+    pen: Pen, pieces: Pieces, prompts: Sequence[Prompt], options: DecodeOptions, each: int = 1
+) -> Iterator[list[Draft]]:
+    """The texts, so many for each prompt, as they stand after each piece.
+
+    What is drawn depends on the seed, the prompt, and which of its texts it is; on nothing else.
+    """
+    constraints = Constraints(pieces, options, prompts, pen.vocabulary)
+    which = [i for i in range(len(prompts)) for _ in range(each)]
+    dice = [_dice(options.seed, prompts[i], n % each) for n, i in enumerate(which)]
+    drafts = [Draft(prompts[i].begun.tolist(), len(prompts[i].begun)) for i in which]
+    rows = Rows(pen, prompts)
+    live = list(range(len(which)))
+    if each > 1:
+        rows.select(torch.tensor(which, device=pen.device))
+    while live:
+        owners = torch.tensor([which[n] for n in live], device=pen.device)
+        allowed = constraints.behind(rows.log_p, owners, [drafts[n].ids for n in live])
+        if options.temperature:
+            uniform = torch.tensor([dice[n].random() for n in live], dtype=torch.float32)
+            chosen = sample(likeliest(allowed, options), uniform.to(pen.device))
+        else:
+            chosen = allowed.argmax(-1)
+        chances = rows.log_p.gather(1, chosen[:, None])[:, 0].tolist()
+        left = []
+        for k, (n, token) in enumerate(zip(live, chosen.tolist(), strict=True)):
+            drafts[n].log_p += chances[k]
+            drafts[n].ended = token == pieces.end
+            if not drafts[n].ended:
+                drafts[n].ids.append(token)
+                if len(drafts[n].ids) < prompts[which[n]].room:
+                    left.append(k)
+        yield drafts
+        if len(left) < len(live):
+            kept = torch.tensor(left, dtype=torch.long, device=pen.device)
+            rows.select(kept)
+            chosen = chosen[kept]
+            live = [live[k] for k in left]
+        if live:
+            rows.feed(chosen)
+    yield drafts
+
+
+def search(
+    pen: Pen, pieces: Pieces, prompts: Sequence[Prompt], options: DecodeOptions
+) -> list[list[Draft]]:
+    """Beam search: for each prompt the `beams` texts that ended first among the best.
+
+    A text that is as long as it may be counts too, where fewer than `beams` have ended.
+    """
+    W, V = options.beams, pen.vocabulary
+    constraints = Constraints(pieces, options, prompts, V)
+    found: list[list[Draft]] = [[] for _ in prompts]
+    rows = Rows(pen, prompts)
+    live = list(range(len(prompts)))
+    beams = {i: [prompts[i].begun.tolist()] * W for i in live}
+    rows.select(torch.tensor(live, device=pen.device).repeat_interleave(W))
+    scores = torch.full((len(live), W), -torch.inf, device=pen.device)
+    scores[:, 0] = 0  # the beams are one as yet
+    while live:
+        owners = torch.tensor(live, device=pen.device).repeat_interleave(W)
+        allowed = constraints.behind(rows.log_p, owners, [ids for i in live for ids in beams[i]])
+        total = (scores.reshape(-1, 1) + allowed).view(len(live), W * V)
+        best = total.topk(min(2 * W, W * V), dim=-1)  # enough, for each beam may end
+        going: list[int] = []
+        origin: list[int] = []
+        tokens: list[int] = []
+        values: list[list[float]] = []
+        for a, i in enumerate(live):
+            ranked = zip(best.values[a].tolist(), best.indices[a].tolist(), strict=True)
+            given = len(prompts[i].begun)
+            grown: list[tuple[float, int, int]] = []  # log-probability, beam, piece
+            for rank, (value, flat) in enumerate(ranked):
+                beam, token = divmod(flat, V)
+                if value == -torch.inf or len(grown) == W:
+                    break
+                if token != pieces.end:
+                    grown.append((value, beam, token))
+                elif rank < W:
+                    found[i].append(Draft(beams[i][beam], given, value, ended=True))
+            texts = [[*beams[i][beam], token] for _, beam, token in grown]
+            if not grown or len(texts[0]) >= prompts[i].room:
+                missing = W - len(found[i])
+                drafts = [Draft(t, given, g[0]) for t, g in zip(texts, grown, strict=True)]
+                found[i] += drafts[: max(missing, 0)]
+            elif len(found[i]) < W:
+                spare = W - len(grown)  # beams that nothing can follow
+                going.append(i)
+                beams[i] = texts + [texts[0]] * spare
+                grown += [(-torch.inf, *grown[0][1:])] * spare
+                origin += [a * W + beam for _, beam, _ in grown]
+                tokens += [token for _, _, token in grown]
+                values.append([value for value, _, _ in grown])
+        live = going
+        if live:
+            rows.select(torch.tensor(origin, device=pen.device))
+            rows.feed(torch.tensor(tokens, device=pen.device))
+            scores = torch.tensor(values, device=pen.device)
+    return found
+
+
+def likeliest(log_p: Tensor, options: DecodeOptions) -> Tensor:
+    """Log-probabilities (R, V) at the temperature, cut to the `top_k` and to `top_p` of them.
+
+    Nucleus sampling after Holtzman et al. (arXiv:1904.09751); the likeliest always stays.
+    """
+    found = log_p / options.temperature
+    if options.top_k is not None and options.top_k < found.shape[-1]:
+        least = found.topk(options.top_k, dim=-1).values[:, -1:]
+        found = found.masked_fill(found < least, -torch.inf)
+    if options.top_p is not None:
+        values, order = found.softmax(-1).sort(dim=-1, descending=True, stable=True)
+        beyond = values.cumsum(-1) - values >= options.top_p  # what comes before has enough
+        found = found.masked_fill(beyond.scatter(1, order, beyond), -torch.inf)
+    return found
+
+
+def _dice(seed: int, prompt: Prompt, number: int) -> np.random.Generator:
+    content = crc32(prompt.ids.tobytes() + b"|" + prompt.begun.tobytes())
+    return np.random.default_rng((seed, content, number))
