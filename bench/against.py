@@ -28,11 +28,12 @@ from results import RESULTS, run
 from unmask.data.splits import split_rows
 from unmask.interop import resolve
 from unmask.recipe import TaskOptions, parse, read
-from unmask.tasks import KINDS, OPTIONS
+from unmask.tasks import OPTIONS
 from unmask.tasks.overlap import exact, f1
 
 HERE = Path(__file__).parent
 SEEDS = range(3)
+HEADLINES = {"classify": "accuracy", "span": "f1"}
 PEER_SETTINGS = {"classify": ["--bf16", "--fused", "--group"], "span": []}
 
 
@@ -76,7 +77,7 @@ def main() -> None:
     changes = [*options.changes, *(f"tasks.{name}.valid=null" for name in tasks)]
     run_options = list(parse(read(options.recipe, changes), OPTIONS).values())[-1]
     compared = run_options.tasks[task]
-    headline = f"{task} {KINDS[compared.kind].headline}"
+    headline = f"{task} {HEADLINES[compared.kind]}"
     model = str(options.model or resolve(str(run_options.encoder.source)))
 
     def theirs(rate: float, seed: int) -> dict[str, float]:
