@@ -43,7 +43,7 @@ PARALLEL: dict[str, dict[str, Any]] = {
 
 def plain(text: str) -> str:
     """Lower-cased, normalised and tokenised."""
-    return str(Tokenizer13a()(text.translate(_SAME).lower()))
+    return str(Tokenizer13a()(text.translate(_SAME).lower()))  # type: ignore[no-untyped-call]
 
 
 def scores(written: Sequence[str], truth: Sequence[str]) -> dict[str, Any]:

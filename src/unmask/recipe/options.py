@@ -83,6 +83,12 @@ class TaskOptions(Strict):
     max_length: int | None = Field(None, gt=2, description="longest sequence in tokens")
     adapter: str | None = Field(None, description="of the encoder, that this task looks through")
     weight: float = Field(1.0, gt=0, description="of this task's loss among the others")
+    balance: float = Field(
+        1.0,
+        ge=1,
+        description="rows ** (1 / balance) of each language and domain, as the tags say; 1 takes "
+        "them as they are",
+    )
     tags: dict[Literal["language", "domain", "modality"], str | Column] = Field(
         default_factory=dict, description="by which scores are told apart: a word, or {column: …}"
     )

@@ -283,12 +283,14 @@ def text_in(task: str, row: Row, column: str) -> str:
     return value
 
 
-def row_rng(seed: int, task: str, epoch: int, row: int) -> np.random.Generator:
+def row_rng(seed: int, task: str, epoch: int, row: int, again: int = 0) -> np.random.Generator:
     """The randomness of one row in one epoch; of the epoch's order for row -1.
 
-    It depends on nothing else, so that order, workers and resuming cannot change it.
+    It depends on nothing else, so that order, workers and resuming cannot change it. `again` is how
+    often the row came in this epoch before.
     """
-    return np.random.default_rng((seed, zlib.crc32(task.encode()), epoch, row + 1))
+    key = (seed, zlib.crc32(task.encode()), epoch, row + 1)
+    return np.random.default_rng((*key, again) if again else key)
 
 
 def disagreement(a: Tensor, b: Tensor) -> Tensor:

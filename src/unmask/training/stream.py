@@ -13,6 +13,7 @@ from unmask.data.rows import Rows
 from unmask.errors import UserError
 from unmask.recipe import Run
 from unmask.tasks import Draw, Row, Task, row_rng
+from unmask.training.balance import before, parts_of, times
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ class Stream:
         self.given = 0  # examples given of the row under way
         self.progress = 0.0  # of the run, when that row was begun
         self.longest: int | None = None
-        self._order = self._shuffled()
+        balance = task.options.balance
+        self._parts = parts_of(task.name, task.options, rows) if balance != 1 else None
+        self._order, self._again = self._shuffled()
         self._row: Iterator[Example] = iter(())  # what is left of the row under way …
         self._ahead: Example | None = None  # … behind this example
         self._barren = 0  # rows in a row that gave nothing
@@ -92,7 +95,7 @@ class Stream:
         """Go on from a place; where there are fewer rows now, behind the last."""
         for name, value in state.items():
             setattr(self, name, value)
-        self._order = self._shuffled()
+        self._order, self._again = self._shuffled()
         if 0 < self.place <= len(self.rows):
             self._row = self._examples()
             for _ in range(self.given):
@@ -108,7 +111,7 @@ class Stream:
         if self.place >= len(self.rows):
             self.epoch += 1
             self.place = 0
-            self._order = self._shuffled()
+            self._order, self._again = self._shuffled()
         self.drawn += 1
         self.place += 1
         self.given = 0
@@ -122,14 +125,20 @@ class Stream:
         if self._ahead is None:
             self.finished += 1
 
-    def _shuffled(self) -> np.ndarray:
+    def _shuffled(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """The rows (N,) of this epoch in order, and how often each was there before."""
         small = np.int32 if len(self.rows) < 2**31 else np.int64  # corpora have very many rows
         rng = row_rng(self.seed, self.order, self.epoch, -1)
-        return rng.permutation(np.arange(len(self.rows), dtype=small))
+        rows = np.arange(len(self.rows), dtype=small)
+        if self._parts is None:
+            return rng.permutation(rows), None
+        order = rng.permutation(rows.repeat(times(self._parts, self.task.options.balance, rng)))
+        return order, before(order)
 
     def _examples(self) -> Iterator[Example]:
         row = int(self._order[self.place - 1])
-        rng = row_rng(self.seed, self.task.name, self.epoch, int(self.ids[row]))
+        again = 0 if self._again is None else int(self._again[self.place - 1])
+        rng = row_rng(self.seed, self.task.name, self.epoch, int(self.ids[row]), again)
         draw = Draw(rng, progress=self.progress, longest=self.longest, apart=True, others=self.rows)
         return iter(self.task.examples(self.rows[row], draw))
 
@@ -202,7 +211,7 @@ def _alike(stream: Stream, task: Task[Any, Any], rows: Sequence[Row]) -> bool:
     ours, theirs = task.options, stream.task.options
     if not (task.reads_rows and stream.task.reads_rows):
         return False
-    if (ours.train, ours.inputs) != (theirs.train, theirs.inputs):
+    if any(getattr(ours, key) != getattr(theirs, key) for key in ("train", "inputs", "balance")):
         return False
     if isinstance(rows, Rows) and isinstance(stream.rows, Rows):
         return np.array_equal(rows.ids, stream.rows.ids)
