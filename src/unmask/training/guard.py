@@ -12,7 +12,8 @@ from unmask.errors import UserError
 log = logging.getLogger("unmask")
 
 _SPIKE = 10.0  # times the usual norm
-_MEMORY = 50  # updates that the usual norm is learnt from, and remembers
+_MEMORY = 50  # norms that the usual one is taken from
+_USUAL = 0.9  # the share of them that do not exceed it
 _WINDOW = 100  # updates among which there may be
 _BOUND = 20  # skipped ones
 
@@ -20,59 +21,67 @@ _BOUND = 20  # skipped ones
 class Guard:
     """Judges each update by its losses and the norm of its gradient, before it is taken.
 
-    Skipped are losses or norms that are not finite, and spikes: norms far over the running
-    geometric mean of those taken. Clipping tames a norm of up to some times `clip`, so that is
-    never a spike: where a model has learnt its rows, norms are tiny but for the rows it gets wrong.
+    Skipped are losses or norms that are not finite, and spikes: norms far over what nine in ten of
+    the last were. Few rows that are nearly learnt give small norms and, where one is still wrong,
+    large ones; so spikes count among the last norms too, and what comes often is none. Clipping
+    tames a norm of up to some times `clip`: never a spike. Only what is not finite ends a run.
     """
 
     def __init__(self, clip: float) -> None:
         self.clip = clip
         self.taken = 0
-        self.mean = 0.0  # of the norms' logarithms
-        self.skipped: list[int] = []  # steps, within the window
+        self.norms: list[float] = []  # the last finite ones
+        self.lost: list[int] = []  # steps, within the window, that were not finite
 
     def judge(self, step: int, losses: Mapping[str, float], norm: float) -> bool:
         """Whether to take the update; each that is not is said, and too many end the run."""
-        fault = self._fault(losses, norm)
+        fault = self._not_finite(losses, norm)
         if fault is None:
-            if norm > 0:
-                self.taken += 1
-                self.mean += (math.log(norm) - self.mean) / min(self.taken, _MEMORY)
+            fault = self._spike(norm)
+            self.norms = [*self.norms[1 - _MEMORY :], norm]
+        else:
+            self.lost = [s for s in self.lost if s > step - _WINDOW] + [step]
+            if len(self.lost) >= _BOUND:
+                raise UserError(
+                    f"{fault} at step {step}, as in {len(self.lost)} of the last {_WINDOW} "
+                    "updates; lower train.learning_rate or set train.precision=fp32. What was "
+                    "saved before stands in the run folder"
+                )
+        if fault is None:
+            self.taken += 1
             return True
-        self.skipped = [s for s in self.skipped if s > step - _WINDOW] + [step]
-        if len(self.skipped) >= _BOUND:
-            raise UserError(
-                f"{fault} at step {step}, and {len(self.skipped)} of the last {_WINDOW} updates "
-                "had to be skipped; lower train.learning_rate or set train.precision=fp32. What "
-                "was saved before stands in the run folder"
-            )
         log.warning("step %d skipped: %s", step, fault)
         return False
 
     def end(self) -> None:
         """Refuse to call a run trained in which not one update could be taken."""
-        if not self.taken and self.skipped:
+        if not self.taken and self.lost:
             raise UserError(
-                f"none of the run's {len(self.skipped)} updates could be taken: their losses or "
+                f"none of the run's {len(self.lost)} updates could be taken: their losses or "
                 "gradients are not finite; lower train.learning_rate or set train.precision=fp32"
             )
 
     def state(self) -> dict[str, Any]:
         """What `load` needs to go on exactly, as plain JSON."""
-        return {"taken": self.taken, "mean": self.mean, "skipped": list(self.skipped)}
+        return {"taken": self.taken, "norms": list(self.norms), "lost": list(self.lost)}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state`."""
-        self.taken, self.mean = state["taken"], state["mean"]
-        self.skipped = list(state["skipped"])
+        self.taken = state["taken"]
+        self.norms, self.lost = list(state["norms"]), list(state["lost"])
 
-    def _fault(self, losses: Mapping[str, float], norm: float) -> str | None:
+    def _not_finite(self, losses: Mapping[str, float], norm: float) -> str | None:
         bad = [name for name, loss in losses.items() if not math.isfinite(loss)]
         if bad:
             return f"task {', '.join(bad)}: the loss is not finite"
         if not math.isfinite(norm):
             return f"task {', '.join(losses)}: the gradient is not finite"
-        usual = math.exp(self.mean)
-        if self.taken >= _MEMORY and norm > _SPIKE * max(usual, self.clip):
+        return None
+
+    def _spike(self, norm: float) -> str | None:
+        if len(self.norms) < _MEMORY:
+            return None
+        usual = sorted(self.norms)[round(_USUAL * (_MEMORY - 1))]
+        if norm > _SPIKE * max(usual, self.clip):
             return f"the gradient's norm {norm:.3g} is a spike over the usual {usual:.3g}"
         return None
