@@ -125,7 +125,7 @@ def main() -> None:
         began = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - began
-        trainer.args.train_sampling_strategy = "random"  # grouping would reorder the test rows too
+        trainer.args.train_sampling_strategy = "random"  # else predict() reorders too
         found = answers(trainer, tokenizer, rows["test"])
     result = {
         "seconds": seconds,

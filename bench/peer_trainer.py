@@ -89,7 +89,7 @@ def main() -> None:
             "versions": {"transformers": transformers.__version__, "torch": torch.__version__},
         }
         if options.steps < 0:
-            trainer.args.train_sampling_strategy = "random"  # grouping would reorder the test rows too
+            trainer.args.train_sampling_strategy = "random"  # else predict() reorders too
             logits = np.asarray(trainer.predict(encoded["test"]).predictions)
             right = logits.argmax(-1) == np.array(encoded["test"]["labels"])
             result["right"] = [int(x) for x in right]
