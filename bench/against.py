@@ -2,8 +2,11 @@
 
     make bench-setup
     UNMASK_DATA=… .venv/bin/python bench/against.py recipes/xlmt.yaml mood
-    UNMASK_DATA=… .venv/bin/python bench/against.py recipes/xquad.yaml qa --rates 5e-5 2e-4
+    UNMASK_DATA=… .venv/bin/python bench/against.py recipes/xquad.yaml qa --rates 1e-4 2e-4
+    .venv/bin/python bench/against.py recipes/from-zero-zh.yaml sentiment \
+        stages.sentiment.train.epochs=1
 
+Where a recipe has stages, those before the last make the trunk, anew for each seed and for both.
 None of our training rows are held out here (`valid: null`), so that both learn from the same. The
 peer runs in bf16 with fused AdamW and rows grouped by length, which is its fastest setting here.
 Of several rates it has the one that does best on the test rows of the first seed, which favours it.
@@ -15,34 +18,72 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 from machine import PEERS, machine, run_json, versions
-from results import RESULTS, run
+from results import RESULTS, UNMASK, run
 
 from unmask.data.splits import split_rows
 from unmask.interop import resolve
-from unmask.recipe import TaskOptions, parse, read
+from unmask.recipe import Run, parse, read
 from unmask.tasks import OPTIONS
 from unmask.tasks.overlap import exact, f1
 
 HERE = Path(__file__).parent
-SEEDS = range(3)
 HEADLINES = {"classify": "accuracy", "span": "f1"}
 PEER_SETTINGS = {"classify": ["--bf16", "--fused", "--group"], "span": []}
 
 
-def peer(task: str, options: TaskOptions, seed: int, rate: float, model: str) -> dict[str, float]:
+@dataclass(frozen=True)
+class Compared:
+    """What is compared: our recipe, the task, and the encoder that both start from."""
+
+    recipe: Path
+    run: Run
+    model: str  # its folder in the Hugging Face layout
+
+    @classmethod
+    def make(cls, data: dict[str, Any], task: str, seed: int, folder: Path) -> Compared:
+        """Train the stages before the last, if there are any, and write the last as a recipe."""
+        stages = data.get("stages")
+        if stages:
+            common = {key: value for key, value in data.items() if key != "stages"}
+            *early, last = stages
+            train = {**common.get("train", {}), "seed": seed}
+            first = {**common, "train": train, "stages": {name: stages[name] for name in early}}
+            (folder / "early.yaml").write_text(yaml.safe_dump(first, allow_unicode=True))
+            command = [str(UNMASK), "train", str(folder / "early.yaml"), "--json"]
+            bundle = run_json([*command, "--out", str(folder / "early")])["bundle"]
+            model = folder / "model"
+            subprocess.run([str(UNMASK), "export", bundle, str(model)], check=True)
+            data = {**common, **stages[last], "encoder": {"from": bundle}}
+        tasks = {name: {**options, "valid": None} for name, options in data["tasks"].items()}
+        recipe = folder / "recipe.yaml"
+        recipe.write_text(yaml.safe_dump({**data, "tasks": tasks}, allow_unicode=True))
+        (parsed,) = parse(read(recipe), OPTIONS).values()
+        if parsed.train.epochs is None:
+            raise SystemExit("both sides train for the same epochs: set train.epochs")
+        if not stages:
+            model = resolve(str(parsed.encoder.source))
+        return cls(recipe, parsed, str(model))
+
+
+def peer(task: str, compared: Compared, seed: int, rate: float) -> dict[str, float]:
     """The peer's scores on the test rows of a task, with this seed's split of it."""
+    options = compared.run.tasks[task]
     splits = split_rows(task, options, seed)
     test = list(splits.test or ())
     script = {"classify": "peer_trainer.py", "span": "peer_qa.py"}[options.kind]
-    command = [str(PEERS), str(HERE / script), "--model", model, *PEER_SETTINGS[options.kind]]
+    command = [str(PEERS), str(HERE / script), "--model", compared.model]
+    command += [*PEER_SETTINGS[options.kind], "--epochs", str(compared.run.train.epochs)]
     with tempfile.TemporaryDirectory() as folder:
         for name, rows in (("train", splits.train), ("test", test)):
             pq.write_table(pa.Table.from_pylist(list(rows or ())), f"{folder}/{name}.parquet")
@@ -70,29 +111,44 @@ def main() -> None:
     parser.add_argument("task", help="of kind classify or span, the one that is compared")
     parser.add_argument("changes", nargs="*", help="key=value, as in `unmask train`")
     parser.add_argument("--rates", type=float, nargs="+", default=[5e-5, 1e-4, 2e-4])
-    parser.add_argument("--model", help="a Hugging Face folder with the recipe's encoder")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--name", help="of the result (the recipe's unless said)")
     options = parser.parse_intermixed_args()
+    with tempfile.TemporaryDirectory() as place:
+        result = compare(options, Path(place))
+    for side in ("peer", "ours"):
+        for score, spread in result[side].items():
+            print(f"{side}: {score} {spread['mean']:.4f} ± {spread['sd']:.4f}")
+    result |= {"machine": machine(), "versions": versions()}
+    name = f"against-{options.name or options.recipe.stem}.json"
+    (RESULTS / name).write_text(json.dumps(result, indent=1) + "\n")
+
+
+def compare(options: argparse.Namespace, place: Path) -> dict[str, Any]:
+    """Both sides' scores: mean, standard deviation and values."""
     task = options.task
-    tasks = list(parse(read(options.recipe), OPTIONS).values())[-1].tasks
-    changes = [*options.changes, *(f"tasks.{name}.valid=null" for name in tasks)]
-    run_options = list(parse(read(options.recipe, changes), OPTIONS).values())[-1]
-    compared = run_options.tasks[task]
-    headline = f"{task} {HEADLINES[compared.kind]}"
-    model = str(options.model or resolve(str(run_options.encoder.source)))
+    data = read(options.recipe, options.changes)
+    made = {}
+    for seed in range(options.seeds):
+        folder = place / str(seed)
+        folder.mkdir()
+        made[seed] = Compared.make(data, task, seed, folder)
+    headline = f"{task} {HEADLINES[made[0].run.tasks[task].kind]}"
 
     def theirs(rate: float, seed: int) -> dict[str, float]:
-        found = peer(task, compared, seed, rate, model)
+        found = peer(task, made[seed], seed, rate)
         print(f"peer, rate {rate}, seed {seed}: {found[headline]:.4f}", file=sys.stderr)
         return found
 
     tried = {rate: theirs(rate, 0) for rate in options.rates}
     best = max(tried, key=lambda rate: tried[rate][headline])
-    found = {"peer": [tried[best], *(theirs(best, seed) for seed in SEEDS[1:])], "ours": []}
-    for seed in SEEDS:
-        done = run(options.recipe, seed, changes)
+    others = [theirs(best, seed) for seed in range(1, options.seeds)]
+    found = {"peer": [tried[best], *others], "ours": []}
+    for seed, compared in made.items():
+        done = run(compared.recipe, seed, [])
         found["ours"].append({**done["scores"], "seconds": done["seconds"]})
         print(f"ours, seed {seed}: {found['ours'][-1][headline]:.4f}", file=sys.stderr)
-    result: dict[str, Any] = {"peer_rate": best, "tried": tried, "changes": changes}
+    result: dict[str, Any] = {"peer_rate": best, "tried": tried, "changes": options.changes}
     for side, runs in found.items():
         result[side] = {}
         for score in runs[0]:
@@ -100,10 +156,7 @@ def main() -> None:
             if None not in values:
                 spread = {"mean": statistics.mean(values), "sd": statistics.stdev(values)}
                 result[side][score] = {**spread, "values": values}
-                print(f"{side}: {score} {spread['mean']:.4f} ± {spread['sd']:.4f}")
-    result |= {"machine": machine(), "versions": versions()}
-    name = f"against-{options.recipe.stem}.json"
-    (RESULTS / name).write_text(json.dumps(result, indent=1) + "\n")
+    return result
 
 
 if __name__ == "__main__":
