@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from unmask.cli.initial import initial_recipe
+from unmask.data.sources import read
 from unmask.errors import UserError
-from unmask.recipe import parse
+from unmask.recipe import Source, parse
 from unmask.tasks import OPTIONS
 
 
@@ -84,7 +85,11 @@ def test_the_files_of_a_folder_say_what_they_are_for(tmp_path: Path) -> None:
 def test_a_folder_of_parts_is_one_set_of_rows(tmp_path: Path) -> None:
     rows = [{"text": "good", "label": "x"}, {"text": "bad", "label": "y"}]
     parts = [str(write(tmp_path / f"part-{i}.jsonl", *rows)) for i in (0, 1)]
-    assert task(tmp_path)["train"] == parts
+    made = task(tmp_path)["train"]
+    assert made == str(tmp_path / "*.jsonl")
+    assert len(read(Source(path=made))) == 4
+    more = write(tmp_path / "part-2.json", *rows)  # no single pattern holds for both
+    assert task(tmp_path)["train"] == [*parts, str(more)]
 
 
 def test_a_folder_without_rows_to_learn_from_is_refused(tmp_path: Path) -> None:

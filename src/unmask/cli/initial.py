@@ -104,6 +104,10 @@ def _splits(path: Path) -> dict[str, str | list[str]]:
     }
     found = {split: own for split, own in named.items() if own}
     if files and not found:
+        endings = {file.suffix for file in files}
+        plain = not any(set("*?[]{}") & set(str(file)) for file in files)
+        if len(endings) == 1 and len(files) > 1 and plain:
+            return {"train": str(path / f"*{endings.pop()}")}
         found = {"train": [str(file) for file in files]}
     if "train" not in found:
         held = ", ".join(file.name for file in files) or "no file that unmask reads"
