@@ -34,12 +34,14 @@ from results import RESULTS, UNMASK, run
 from unmask.data.splits import split_rows
 from unmask.interop import resolve
 from unmask.recipe import Run, parse, read
-from unmask.tasks import OPTIONS
+from unmask.tasks import OPTIONS, Row
 from unmask.tasks.overlap import exact, f1
+from unmask.tasks.regress import RegressOptions
 
 HERE = Path(__file__).parent
-HEADLINES = {"classify": "accuracy", "span": "f1"}
-PEER_SETTINGS = {"classify": ["--bf16", "--fused", "--group"], "span": []}
+HEADLINES = {"classify": "accuracy", "regress": "spearman", "span": "f1"}
+FASTEST = ["--bf16", "--fused", "--group"]
+PEER_SETTINGS = {"classify": FASTEST, "regress": FASTEST, "span": []}
 
 
 @dataclass(frozen=True)
@@ -81,34 +83,64 @@ def peer(task: str, compared: Compared, seed: int, rate: float) -> dict[str, flo
     options = compared.run.tasks[task]
     splits = split_rows(task, options, seed)
     test = list(splits.test or ())
-    script = {"classify": "peer_trainer.py", "span": "peer_qa.py"}[options.kind]
+    script = "peer_qa.py" if options.kind == "span" else "peer_trainer.py"
     command = [str(PEERS), str(HERE / script), "--model", compared.model]
     command += [*PEER_SETTINGS[options.kind], "--epochs", str(compared.run.train.epochs)]
+    values = options.values if isinstance(options, RegressOptions) else None
+    if values:
+        command += ["--values", json.dumps(values)]
     with tempfile.TemporaryDirectory() as folder:
         for name, rows in (("train", splits.train), ("test", test)):
             pq.write_table(pa.Table.from_pylist(list(rows or ())), f"{folder}/{name}.parquet")
             command += [f"--{name}", f"{folder}/{name}.parquet"]
         done = run_json([*command, "--rate", str(rate), "--seed", str(seed)])
-    scores: dict[str, float] = {"seconds": done["seconds"]}
     if options.kind == "span":
-        golds = [[answer["text"] for answer in row["answers"]] for row in test]
-        pairs = list(zip(done["answers"], golds, strict=True))
-        scores[f"{task} f1"] = statistics.mean(f1(given, gold) for given, gold in pairs)
-        scores[f"{task} exact_match"] = statistics.mean(exact(given, gold) for given, gold in pairs)
-        return scores
-    scores[f"{task} accuracy"] = statistics.mean(done["right"])
-    of: dict[str, list[int]] = {}
-    for row, right in zip(test, done["right"], strict=True):
+        found = of_answers(done["answers"], test)
+    elif values:
+        found = of_numbers(done["numbers"], test, values)
+    else:
+        found = by_language("accuracy", [float(x) for x in done["right"]], test)
+    return {f"{task} {name}": value for name, value in found.items()} | {"seconds": done["seconds"]}
+
+
+def of_answers(given: list[str], rows: list[Row]) -> dict[str, float]:
+    """F1 and exact matches, as `span` scores them."""
+    golds = [[answer["text"] for answer in row["answers"]] for row in rows]
+    pairs = list(zip(given, golds, strict=True))
+    return {
+        "f1": statistics.mean(f1(text, gold) for text, gold in pairs),
+        "exact_match": statistics.mean(exact(text, gold) for text, gold in pairs),
+    }
+
+
+def of_numbers(given: list[float], rows: list[Row], values: dict[str, float]) -> dict[str, float]:
+    """The rank correlation, and the accuracy of the nearest classes, as `regress` scores them."""
+    from scipy.stats import spearmanr
+
+    truth = [values[row["label"]] for row in rows]
+    near = [min(values.values(), key=lambda value: abs(value - x)) for x in given]
+    right = [float(x == y) for x, y in zip(near, truth, strict=True)]
+    return {
+        "spearman": float(spearmanr(given, truth).statistic),
+        **by_language("accuracy", right, rows),
+    }
+
+
+def by_language(name: str, scores: list[float], rows: list[Row]) -> dict[str, float]:
+    """The mean of the rows' scores, whole and of each language."""
+    of: dict[str, list[float]] = {}
+    for row, score in zip(rows, scores, strict=True):
         if "language" in row:
-            of.setdefault(row["language"], []).append(right)
-    return scores | {f"{task} accuracy {x}": statistics.mean(own) for x, own in of.items()}
+            of.setdefault(row["language"], []).append(score)
+    means = {f"{name} {x}": statistics.mean(own) for x, own in of.items()}
+    return {name: statistics.mean(scores), **means}
 
 
 def main() -> None:
     """Run both, print a line a score, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("recipe", type=Path)
-    parser.add_argument("task", help="of kind classify or span, the one that is compared")
+    parser.add_argument("task", help="of kind classify, regress or span, the one that is compared")
     parser.add_argument("changes", nargs="*", help="key=value, as in `unmask train`")
     parser.add_argument("--rates", type=float, nargs="+", default=[5e-5, 1e-4, 2e-4])
     parser.add_argument("--seeds", type=int, default=3)
