@@ -17,7 +17,16 @@ from torch import Tensor
 
 from unmask.batch import Batch, Example
 from unmask.errors import UserError
-from unmask.tasks.base import Answer, Draw, Outputs, Row, disagreement
+from unmask.tasks.base import (
+    Answer,
+    Draw,
+    Outputs,
+    Row,
+    check_texts,
+    disagreement,
+    placed,
+    said_of,
+)
 from unmask.tasks.calibration import calibrated, fit_temperature, fit_vector
 from unmask.tasks.pooled import PooledOptions, PooledTask
 from unmask.tasks.tally import Choices, Tally
@@ -90,8 +99,10 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
     def study(cls, name: str, options: ClassifyOptions, rows: Iterable[Row]) -> dict[str, Any]:
         """The labels of the training rows, sorted."""
         found: Counter[str] = Counter()
-        for row in rows:
-            found.update(_labels(name, options, row))
+        for where, row in placed(rows, "train"):
+            with said_of(where):
+                check_texts(name, options, row)
+                found.update(_labels(name, options, row))
         if len(found) < (1 if options.multi_label else 2):
             raise UserError(
                 f"task {name}: the training rows have {len(found)} label(s) in column "
@@ -136,13 +147,12 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
         return len(self.labels)
 
     def check(self, rows: Iterable[Row], split: str) -> None:
-        """Refuse labels that the training rows lack."""
-        for number, row in enumerate(rows, 1):
-            try:
+        """Refuse rows without text, and labels that the training rows lack."""
+        for where, row in placed(rows, split):
+            with said_of(where):
+                check_texts(self.name, self.options, row)
                 for label in _labels(self.name, self.options, row):
                     self._number(label)
-            except UserError as error:
-                raise UserError(f"{split} row {number}: {error}") from None
 
     def examples(self, row: Row, draw: Draw) -> list[Example]:
         sequence = self.encode(row).sequence()
@@ -273,9 +283,11 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
             "_numbers", {name: i for i, name in enumerate(self.labels)}
         )
         if label not in numbers:
+            known = f"{', '.join(self.labels[:10])}{', …' * (len(numbers) > 10)}"
             raise UserError(
                 f"task {self.name}: label {label!r} was not among the {len(numbers)} labels of "
-                "the training rows; mend or drop the rows that have it, or train with some"
+                f"the training rows ({known}); mend or drop the rows that have it, or train with "
+                "some"
             )
         return numbers[label]
 
