@@ -231,6 +231,10 @@ def test_rows_that_cannot_be_learnt_from(text: TextInput, row: dict[str, Any], s
     [
         ("classify", {}),
         ("regress", {"values": {"a": 0, "b": 1}}),
+        ("embed", {}),
+        ("embed", {"input": ["text", "label"]}),
+        ("rerank", {"input": ["text", "label"]}),
+        ("rerank", {"input": ["text", "label"], "label": "grade"}),
     ],
 )
 def test_a_row_without_text_is_named_before_training(
