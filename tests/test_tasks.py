@@ -252,6 +252,15 @@ def test_a_row_without_text_is_named_before_training(
         make(kind, text, good, **options).check(held, "test")
 
 
+def test_a_row_that_cannot_be_answered_is_named(
+    text: TextInput, make_encoder: Callable[..., Encoder]
+) -> None:
+    task, encoder = make("classify", text), make_encoder()
+    model = Model(encoder, text, {"it": task}, {"it": task.build(encoder)})
+    with pytest.raises(UserError, match=r"^row 2: task it: column 'text' holds None and no text"):
+        model.predict("it", [{"text": "a"}, {"text": None}])
+
+
 def test_one_label_is_no_choice(text: TextInput) -> None:
     with pytest.raises(UserError, match=r"have 1 label\(s\)"):
         make("classify", text, [{"text": "x", "label": "a"}])
