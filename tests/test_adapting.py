@@ -17,6 +17,7 @@ from unmask.batch import Batch, Example, collate
 from unmask.encoder import Encoder
 from unmask.errors import UserError
 from unmask.inputs.text import TextInput
+from unmask.interop import usual_head
 from unmask.loading import from_checkpoint
 from unmask.model import Model
 from unmask.recipe import AdapterOptions, TrainOptions
@@ -63,6 +64,17 @@ def test_an_adapter_changes_nothing_at_first_and_only_where_it_is_named(
     assert (after - before).abs().max() > 0.01
     adapted.merge("b")
     torch.testing.assert_close(hidden(adapted, batch), after, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("style", ["classic", "modern"])
+def test_a_head_behind_an_adapter_is_the_familys(
+    style: str, make_encoder: Callable[..., Encoder]
+) -> None:
+    """So that it can be exported, once the adapter is merged."""
+    plain = make_encoder(style).config
+    adapted = plain.model_copy(update={"adapters": ADAPTERS})
+    for kind in ("classify", "regress", "rerank", "tag", "span"):
+        assert usual_head(kind, adapted) == usual_head(kind, plain)
 
 
 @pytest.fixture

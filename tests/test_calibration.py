@@ -11,8 +11,10 @@ import pytest
 import torch
 
 import unmask
+from unmask.batch import collate
 from unmask.errors import UserError
 from unmask.inputs.text import TextInput
+from unmask.tasks import Draw, row_rng
 from unmask.tasks.calibration import calibrated, fit_temperature, fit_vector
 from unmask.tasks.classify import Classify, ClassifyOptions
 
@@ -51,6 +53,29 @@ def test_few_rows_and_perfect_ones_leave_a_temperature_that_can_be_used() -> Non
         assert found["rows"] == rows
     vector = fit_vector(logits, np.arange(3))
     assert np.isfinite([*vector["scale"], *vector["shift"]]).all()
+
+
+@pytest.mark.parametrize("how", ["temperature", "vector"])
+def test_a_task_fits_the_logits_that_it_will_change(text: TextInput, how: Any) -> None:
+    """Log-probabilities are the logits less one number a row, and scales do not leave that so."""
+    logits, truth = drawn(300)
+    logits += np.linspace(-5, 5, 300)[:, None]
+    rows = [{"text": "a", "label": str(label)} for label in truth]
+    task = Classify("it", ClassifyOptions(calibrate=how), text, {"labels": list("0123")})
+    outputs = {"logits": torch.from_numpy(logits).float()}
+    examples = [next(iter(task.examples(row, Draw(row_rng(0, "it", 0, 0))))) for row in rows]
+    batch = collate(examples, 64)
+    fit = fit_vector if how == "vector" else fit_temperature
+    expected = fit(outputs["logits"].double().numpy(), truth)
+    found = task.fit(task.answers(outputs, batch, examples), rows)
+    assert found.keys() == expected.keys()
+    for key in found:
+        np.testing.assert_allclose(found[key], expected[key], rtol=1e-5)
+    task.calibration = found
+    given = [[*a.probabilities.values()] for a in task.answers(outputs, batch, examples)]
+    z = apply(outputs["logits"].numpy(), expected)
+    p = np.exp(z - z.max(1, keepdims=True))
+    np.testing.assert_allclose(given, p / p.sum(1, keepdims=True), atol=1e-4)
 
 
 def test_answers_stay_and_probabilities_change(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

@@ -59,7 +59,8 @@ def test_from_a_csv_to_predictions(reviews: Path, tmp_path: Path, command: Comma
     assert "[CLS]" in dry
     assert "cost: about" in dry
     assert not (tmp_path / "runs").exists()
-    done = command("train", "recipe.yaml", "train.epochs=4", "train.learning_rate=3e-3")
+    changes = ("train.epochs=4", "train.learning_rate=3e-3", "tasks.label.max_length=24")
+    done = command("train", "recipe.yaml", *changes)
     assert "accuracy" in done.stdout
     assert "held out as test" in done.stderr
     folder = tmp_path / "runs" / "recipe"
@@ -70,6 +71,8 @@ def test_from_a_csv_to_predictions(reviews: Path, tmp_path: Path, command: Comma
     surprises = [item["surprise"] for item in scored["worst"]]
     assert surprises == sorted(surprises, reverse=True)
     assert "worst errors" in command("eval", folder / "bundle").stdout
+    long = command("predict", folder / "bundle", "a film " * 50)
+    assert "1 of 1 texts were cut to 24 tokens" in long.stderr  # the task's, not the encoder's
     command("predict", folder / "bundle", "--input", reviews, "--output", "out.csv")
     command("predict", folder / "bundle", "--input", reviews, "--output", "out.jsonl")
     with (tmp_path / "out.csv").open() as file:

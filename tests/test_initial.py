@@ -56,7 +56,39 @@ def task(path: Path) -> dict[str, Any]:
             "span",
             {"input": ["question", "context"], "answers": "answers", "no_answer": True},
         ),
+        (
+            [
+                {"question": "q", "context": "c", "answers": {"text": [t] * n, "start": [0] * n}}
+                for n, t in enumerate("ac")
+            ],
+            "span",
+            {"input": ["question", "context"], "answers": "answers", "no_answer": True},
+        ),
         ([{"body": f"words {i}", "id": i} for i in range(9)], "mlm", {"input": "body"}),
+        ([{"text": "one"}, {"text": "two"}], "mlm", {"input": "text"}),
+        (
+            [{"question1": f"how {i}", "question2": "why", "same": i % 2} for i in range(9)],
+            "classify",
+            {"input": ["question1", "question2"], "label": "same"},
+        ),
+        (
+            [{"text": f"it costs {i}", "price": i / 2, "label": "ab"[i % 2]} for i in range(9)],
+            "classify",
+            {"input": "text", "label": "label"},
+        ),
+        (
+            [
+                {
+                    "tokens": ["Ann", f"Kim{i}", "ran"],
+                    "chunks": ["B-NP", "I-NP", "B-VP"],
+                    "ner": ["B-per", "I-per", "O"],
+                    "upos": ["X", "X", "X"],
+                }
+                for i in range(9)
+            ],
+            "tag",
+            {"input": "tokens", "label": "ner"},
+        ),
     ],
 )
 def test_columns_say_what_they_are_for(
@@ -64,6 +96,20 @@ def test_columns_say_what_they_are_for(
 ) -> None:
     path = write(tmp_path / "a.jsonl", *rows)
     assert task(path) == {"kind": kind, "train": str(path), "test": 0.1, **expected}
+
+
+def test_numbers_of_a_csv_are_numbers(tmp_path: Path) -> None:
+    lines = [f"{i},a text of {i},{i / 2 if i else ''}" for i in range(9)]
+    (tmp_path / "a.csv").write_text("\n".join(["id,text,score", *lines]), encoding="utf-8")
+    made = task(tmp_path / "a.csv")
+    assert (made["kind"], made["input"], made["label"]) == ("regress", "text", "score")
+
+
+def test_rows_to_score_may_be_the_only_ones_without_an_answer(tmp_path: Path) -> None:
+    row = {"question": "q", "context": "c", "answers": [{"text": "c", "start": 0}]}
+    write(tmp_path / "train.jsonl", row)
+    write(tmp_path / "test.jsonl", row | {"answers": []})
+    assert task(tmp_path)["no_answer"] is True
 
 
 def test_the_files_of_a_folder_say_what_they_are_for(tmp_path: Path) -> None:

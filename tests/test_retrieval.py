@@ -404,6 +404,7 @@ def test_blank_texts_are_left_out_of_learning_and_can_be_asked_about(
     [
         ("embed", {}, [{"text": "a", "label": "x"}], r"have 1 label\(s\)"),
         ("embed", {}, [{"text": "a", "label": None}], "holds None and no label"),
+        ("embed", {}, [{"text": "a", "label": math.nan}], "holds nan and no label"),
         ("embed", {"input": ["a", "b"], "negatives": "n"}, [{"a": "x", "b": "y"}], "no column 'n'"),
         (
             "embed",
@@ -414,7 +415,12 @@ def test_blank_texts_are_left_out_of_learning_and_can_be_asked_about(
         ("rerank", {"negatives": "n"}, [{"n": 7}], "neither a text nor a list"),
         ("rerank", {"label": "y"}, [{"y": "good"}], "holds 'good' and no grade"),
         ("rerank", {"label": "y"}, [{"y": -1}], "holds -1 and no grade"),
-        ("rerank", {"label": "y"}, [{"y": 1}, {"y": "1"}], r"have 1 label\(s\)"),
+        (
+            "rerank",
+            {"label": "y"},
+            [{"query": "a", "document": "b", "y": y} for y in (1, "1")],
+            r"have 1 label\(s\)",
+        ),
     ],
 )
 def test_rows_that_cannot_be_learnt_from(
@@ -447,9 +453,19 @@ def test_what_cannot_be_scored_is_found_before_training(
     task = make("embed", text, LABELLED)
     with pytest.raises(UserError, match="no two rows of its valid split have the same label"):
         task.check(LABELLED[:2], "valid")
+    blank = {"text": " ", "label": LABELLED[0]["label"]}  # which is left out of scoring
+    with pytest.raises(UserError, match="no two rows of its test split have the same label"):
+        task.check([LABELLED[0], blank], "test")
+    rows = [{**row, "wrong": []} for row in PAIRS]
+    pairs = make("embed", text, rows, input=["query", "document"], negatives="wrong")
+    assert "wrong" not in pairs.options.needed
+    pairs.check(PAIRS, "valid")  # rows to score need none
+    with pytest.raises(UserError, match="valid row 1: task it: column 'wrong' holds 7 and neither"):
+        pairs.check([{**PAIRS[0], "wrong": 7}], "valid")
     with pytest.raises(UserError, match=r"widths \[99\] go beyond the encoder's 16"):
         embed(text, widths=[99]).build(make_encoder())
-    grades = make("rerank", text, [{"y": 0}, {"y": 3}], label="y")
+    pair = {"query": "a", "document": "b"}
+    grades = make("rerank", text, [{**pair, "y": 0}, {**pair, "y": 3}], label="y")
     with pytest.raises(UserError, match="valid row 1: task it: label 4 is over 3"):
         grades.check([{"y": "4"}], "valid")
 
@@ -511,7 +527,7 @@ def test_labels_are_scored_by_the_nearest_other_text(text: TextInput) -> None:
     answers = [type("A", (), {"vectors": np.stack([v, v]) / np.linalg.norm(v)})() for v in vectors]
     # a: b; a: b; b: a; c: d; d: b, wrong; e has no fellow
     assert task.score(answers, rows) == {"accuracy": 0.8}
-    assert task.score(answers[-1:], rows[-1:]) == {}
+    assert math.isnan(task.score(answers[-1:], rows[-1:])["accuracy"])
 
 
 def test_predict_gives_vectors_and_cosines(

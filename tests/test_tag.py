@@ -310,8 +310,10 @@ def test_labels_that_training_lacks_and_odd_tags_are_refused(text: TextInput) ->
     with pytest.raises(UserError, match="valid row 2: task it: label 'star' was not among the 2"):
         task.check([WORDS[0], odd], "valid")
     one(task, odd, truth=False)  # to be tagged it needs no tags that are known
-    with pytest.raises(UserError, match="task it, row 4: tag 'thing' has no prefix"):
+    with pytest.raises(UserError, match="training row 4: task it: tag 'thing' has no prefix"):
         make(text, [*WORDS, words_row(tags=["O", "thing"])])
+    with pytest.raises(UserError, match="training row 5: task it: the prefixes B, I, L, S belong"):
+        make(text, [*WORDS, words_row(tags=["O", "L-x"]), words_row(tags=["O", "S-x"])])
     with pytest.raises(UserError, match="all words of the training rows have the same label"):
         make(text, [words_row(tags=["O", "O"])])
     with pytest.raises(UserError, match="all words of the training rows have the same label"):

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
 from unmask.batch import collate
+from unmask.data.rows import Rows
 from unmask.encoder import Encoder, HeadConfig
 from unmask.errors import UserError
 from unmask.inputs.text import TextInput
@@ -46,7 +48,7 @@ for _row in ROWS:
     _row["tags"] = [{"start": i, "end": i + len(p), "label": x} for i, p, x in _found]
 
 
-def make(kind: str, text: TextInput, rows: list[dict[str, Any]] = ROWS, **options: Any) -> Task:  # type: ignore[type-arg]
+def make(kind: str, text: TextInput, rows: Any = ROWS, **options: Any) -> Task:  # type: ignore[type-arg]
     """A task of a kind that has studied the rows."""
     chosen: TaskOptions = KINDS[kind].Options(**options)
     return KINDS[kind]("it", chosen, text, KINDS[kind].study("it", chosen, rows))
@@ -189,7 +191,9 @@ def test_several_labels(text: TextInput, make_encoder: Callable[..., Encoder]) -
     for answer in answers:
         assert set(answer.labels) == {k for k, p in answer.probabilities.items() if p > 0.5}
     assert set(task.score(answers, rows)) == {"f1_micro", "f1_macro", "exact_match"}
-    joined = make("classify", text, [{"label": "a|b"}], multi_label=True, separator="|")
+    joined = make(
+        "classify", text, [{"text": "x", "label": "a|b"}], multi_label=True, separator="|"
+    )
     assert joined.facts["labels"] == ["a", "b"]
 
 
@@ -204,7 +208,7 @@ def test_pairs_are_told_apart_by_segment(text: TextInput) -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"text": "x", "label": "odd"}, "label 'odd' was not among the 2 labels"),
+        ({"text": "x", "label": "odd"}, r"label 'odd' was not among the 2 labels .* \(neg, pos\)"),
         ({"text": "x", "label": None}, "has no label in column 'label'"),
         ({"text": "x", "label": " "}, "has no label"),
         ({"text": "x", "label": ["a"]}, "no single label; set `multi_label"),
@@ -220,6 +224,41 @@ def test_rows_that_cannot_be_learnt_from(text: TextInput, row: dict[str, Any], s
     if "label 'odd'" in said:
         with pytest.raises(UserError, match="test row 1: task it: label 'odd'"):
             task.check([row], "test")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("classify", {}),
+        ("regress", {"values": {"a": 0, "b": 1}}),
+        ("embed", {}),
+        ("embed", {"input": ["text", "label"]}),
+        ("rerank", {"input": ["text", "label"]}),
+        ("rerank", {"input": ["text", "label"], "label": "grade"}),
+    ],
+)
+def test_a_row_without_text_is_named_before_training(
+    text: TextInput, kind: str, options: dict[str, Any]
+) -> None:
+    """By its place in its file too, where a share was held out, so that it can be found."""
+    good = [{"text": f"t{i}", "label": "ab"[i % 2], "grade": i % 2} for i in range(4)]
+    odd = {"text": None, "label": "a", "grade": 1}
+    batch = pa.RecordBatch.from_pylist([*good, odd])
+    held = Rows([batch], "a.csv", np.array([0, 4]))
+    said = r"row 2 \(row 5 of a.csv\): task it: column 'text' holds None and no text"
+    with pytest.raises(UserError, match=f"^train {said}"):
+        make(kind, text, held, **options)
+    with pytest.raises(UserError, match=f"^test {said}"):
+        make(kind, text, good, **options).check(held, "test")
+
+
+def test_a_row_that_cannot_be_answered_is_named(
+    text: TextInput, make_encoder: Callable[..., Encoder]
+) -> None:
+    task, encoder = make("classify", text), make_encoder()
+    model = Model(encoder, text, {"it": task}, {"it": task.build(encoder)})
+    with pytest.raises(UserError, match=r"^row 2: task it: column 'text' holds None and no text"):
+        model.predict("it", [{"text": "a"}, {"text": None}])
 
 
 def test_one_label_is_no_choice(text: TextInput) -> None:

@@ -1,15 +1,18 @@
-"""Which examples go through the encoder together."""
+"""Examples of rows to be answered, and which of them go through the encoder together."""
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from unmask.batch import Example
-from unmask.tasks import Task
+from unmask.errors import UserError
+from unmask.recipe import TaskOptions
+from unmask.tasks import Draw, Row, Task, row_rng
+from unmask.tasks.base import said_of
 
 Item = TypeVar("Item")
 
@@ -57,3 +60,19 @@ def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     source = iter(items)
     while chunk := list(itertools.islice(source, size)):
         yield chunk
+
+
+def unseen(task: Task[Any, Any], row: str | tuple[str, ...] | Row, number: int) -> Example:
+    """What becomes of a row whose truth is not known; a mistake is said of its number, from 1."""
+    draw = Draw(row_rng(0, task.name, 0, number), truth=False, learn=False)
+    with said_of(f"row {number + 1}"):
+        return next(iter(task.examples(_as_row(row, task.options), draw)))
+
+
+def _as_row(row: str | tuple[str, ...] | Row, options: TaskOptions) -> Row:
+    if isinstance(row, Mapping):
+        return row
+    texts, columns = (row,) if isinstance(row, str) else row, options.inputs
+    if not options.fewest <= len(texts) <= len(columns):
+        raise UserError(f"this task reads {len(columns)} text(s), not {len(texts)}: {columns}")
+    return dict(zip(columns, texts, strict=False))

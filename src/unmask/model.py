@@ -16,9 +16,8 @@ from unmask.batch import Batch, Example, collate, together
 from unmask.encoder import Encoder, Hidden, Pooling
 from unmask.errors import UserError
 from unmask.inputs.text import Encoded, TextInput
-from unmask.jobs import Joint, alike, batches_by_tokens, chunks
-from unmask.recipe import TaskOptions
-from unmask.tasks import KINDS, OPTIONS, Answer, Draw, Generate, Row, Task, row_rng
+from unmask.jobs import Joint, alike, batches_by_tokens, chunks, unseen
+from unmask.tasks import KINDS, OPTIONS, Answer, Generate, Row, Task
 
 log = logging.getLogger("unmask")
 
@@ -144,11 +143,7 @@ class Model(nn.Module):
         names = [task] if isinstance(task, str) else list(dict.fromkeys(task))
         known = [self.task(name) for name in names]
         rows = [rows] if isinstance(rows, str) else rows
-        jobs = (
-            (one, next(iter(one.examples(_as_row(row, one.options), _unseen(one.name, i)))))
-            for i, row in enumerate(rows)
-            for one in known
-        )
+        jobs = ((one, unseen(one, row, i)) for i, row in enumerate(rows) for one in known)
         answers = self.answers_to(jobs, options, progress)
         if isinstance(task, str):
             return list(answers)
@@ -162,7 +157,7 @@ class Model(nn.Module):
         own = self.task(task)
         if not isinstance(own, Generate):
             raise UserError(f"task {task} is of kind {own.kind}: only `generate` writes")
-        (example,) = own.examples(_as_row(row, own.options), _unseen(task, 0))
+        example = unseen(own, row, 0)
         self.eval()
         found = own.stream(self.encoder, self.head(task), example, options)
         while True:
@@ -365,19 +360,6 @@ class _Runner:
         head = self.model.head(self.task.name)
         think = partial(work, self.model.encoder, head)
         return self.model.run(examples, think, self.progress, tokens)
-
-
-def _as_row(row: str | tuple[str, ...] | Row, options: TaskOptions) -> Row:
-    if isinstance(row, Mapping):
-        return row
-    texts, columns = (row,) if isinstance(row, str) else row, options.inputs
-    if not options.fewest <= len(texts) <= len(columns):
-        raise UserError(f"this task reads {len(columns)} text(s), not {len(texts)}: {columns}")
-    return dict(zip(columns, texts, strict=False))
-
-
-def _unseen(task: str, row: int) -> Draw:
-    return Draw(row_rng(0, task, 0, row), truth=False, learn=False)
 
 
 def _said(encoded: Encoded) -> Encoded:

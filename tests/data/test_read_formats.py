@@ -97,7 +97,12 @@ def test_squad(tmp_path: Path) -> None:
         {"id": "2", **common, "question": "when?", "answers": []},
     ]
     del asked[0]["question"]
-    with pytest.raises(UserError, match=r"dev-v2.0.json is laid out as SQuAD's .*'question'"):
+    said = r"dev-v2.0.json is laid out as SQuAD's .*article 1, paragraph 1, question 1 lacks 'quest"
+    with pytest.raises(UserError, match=said):
+        rows_of(write(file, json.dumps(document)))
+    document["data"].append({"title": "Dogs"})
+    asked[0] = asked[1]
+    with pytest.raises(UserError, match="but article 2 lacks 'paragraphs'"):
         rows_of(write(file, json.dumps(document)))
 
 

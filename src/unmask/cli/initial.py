@@ -15,9 +15,10 @@ from typing import Any
 import yaml
 
 from unmask.data.readers import readable
-from unmask.data.sources import read, require
+from unmask.data.sources import Rows, read, require
 from unmask.errors import UserError
 from unmask.recipe import Source, is_name
+from unmask.tasks.gold import read_gold
 from unmask.tasks.tag_rows import read_input, read_spans
 
 HUB_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -54,7 +55,7 @@ def initial_recipe(
     require(rows, [*texts, *([label] if label else [])])
     if len(rows) == 0:
         raise UserError(f"{path} holds no rows")
-    sample = [rows[i] for i in range(min(len(rows), SAMPLED))]
+    sample = [rows[i] for i in range(_few(rows))]
     guess = _guess(sample, rows.column_names, texts, label)
     if not guess.input:
         raise UserError(f"{path} has no text column among {', '.join(rows.column_names)}")
@@ -66,6 +67,8 @@ def initial_recipe(
         if missing:
             said.append(f"{held.origin} has no column {missing[0]!r}: left out as {split}")
             del splits[split]
+        elif guess.kind == "span" and _unanswered([held[i] for i in range(_few(held))]):
+            guess.more["no_answer"] = True
     encoder = encoder or (
         INSTALLED_ENCODER[1] if importlib.util.find_spec(INSTALLED_ENCODER[0]) else HUB_ENCODER
     )
@@ -84,6 +87,11 @@ def initial_recipe(
         "train": {"epochs": 3, "seed": 0},
     }
     return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), "\n".join(said)
+
+
+def _few(rows: Rows) -> int:
+    """How many rows are looked at."""
+    return min(len(rows), SAMPLED)
 
 
 _NAMES = {
@@ -119,22 +127,30 @@ def _splits(path: Path) -> dict[str, str | list[str]]:
 
 def _guess(sample: Sample, columns: list[str], texts: tuple[str, ...], label: str | None) -> Guess:
     """What the columns are, where `texts` and `label` do not say it."""
+    given = label is not None
     if {"question", "context", "answers"} <= set(columns) and not (texts or label):
-        none = {"no_answer": True} if any(not row["answers"] for row in sample) else {}
+        none = {"no_answer": True} if _unanswered(sample) else {}
         said = "find the answer to question in context"
         return Guess("span", ("question", "context"), said, "answers", none)
     tagged = _tagged(sample, texts or columns, [label] if label else columns)
     if tagged:
         label, texts = tagged
         return Guess("tag", texts, f"tag the words of {texts[0]} by {label}", label)
-    measured = _measured(sample, [label] if label else columns)
-    label = label or measured or _label(sample, columns)
+    usual = [column for column in columns if column.lower() in _LABELS]
+    measured = _measured(sample, [label] if label else usual)
+    label = label or measured or _label(sample, usual)
+    if not label:
+        label = measured = _measured(sample, columns)
+    label = label or _label(sample, columns)
     texts = texts or _texts(sample, [c for c in columns if c != label])
+    if not texts and not given:  # the only text is no label
+        label = measured = None
+        texts = _texts(sample, columns)
     names = " and ".join(texts)
     if measured:
         return Guess("regress", texts, f"from {names} to the number {label}", label)
     if label:
-        count = len({str(row[label]) for row in sample})
+        count = len({str(row[label]) for row in sample if row[label] is not None})
         several = any(isinstance(row[label], list) for row in sample)
         more = {"multi_label": True} if several else {}
         said = f"classify {names} into the {count} values of {label}"
@@ -144,10 +160,21 @@ def _guess(sample: Sample, columns: list[str], texts: tuple[str, ...], label: st
     return Guess("mlm", texts, f"no column looks like a label: `mlm` on {names}")
 
 
+def _unanswered(sample: Sample) -> bool:
+    """Whether some of the rows have no answer, or one that cannot be read."""
+    with suppress(UserError):
+        return not all(read_gold(row["answers"], "") for row in sample)
+    return False
+
+
 def _tagged(
     sample: Sample, inputs: Sequence[str], labels: Sequence[str]
 ) -> tuple[str, tuple[str, ...]] | None:
-    """The column with the tags or spans of another, and that one: those with the fewest labels."""
+    """The column with the tags or spans of another, and that one.
+
+    Of several the words are those that vary most, and the tags of the fewest labels: beside its
+    entities CoNLL-2003 has parts of speech, which are tags of the words too.
+    """
     found = []
     for label in labels:
         if not all(isinstance(row[label], list) for row in sample):
@@ -156,19 +183,31 @@ def _tagged(
             with suppress(UserError):
                 rows = ((row[label], read_input(row[column], column)) for row in sample)
                 kinds = {span.label for pair in rows for span in read_spans(*pair, label)}
-                if kinds and column != label:
-                    found.append((len(kinds), label, (column,)))
-    return min(found)[1:] if found else None
+                tags = {tag for row in sample for tag in row[label] if isinstance(tag, str)}
+                if kinds and len(tags) != 1 and column != label:  # no tags: there are spans
+                    found.append((-_variety(sample, column), len(kinds), label, (column,)))
+    return min(found)[2:] if found else None
+
+
+def _variety(sample: Sample, column: str) -> int:
+    """How many different words, or texts, there are in a column."""
+    cells = (row[column] for row in sample)
+    return len({word for cell in cells for word in (cell if isinstance(cell, list) else [cell])})
 
 
 def _measured(sample: Sample, columns: Sequence[str]) -> str | None:
     """The first column of numbers of which some are not whole: no names, but measurements."""
     for column in columns:
-        values = [row[column] for row in sample if row[column] is not None]
-        numbers = [v for v in values if isinstance(v, float) and isfinite(v)]
-        if numbers and len(numbers) == len(values) and any(not v.is_integer() for v in numbers):
-            return column
+        values = [row[column] for row in sample if row[column] not in (None, "")]
+        with suppress(TypeError, ValueError):  # in a CSV numbers are texts
+            numbers = [float(v) for v in values if isinstance(v, float | str)]
+            whole = all(isfinite(v) and v.is_integer() for v in numbers)
+            if len(numbers) == len(values) and all(map(isfinite, numbers)) and not whole:
+                return column
     return None
+
+
+_LABELS = ("label", "labels", "class", "category", "intent", "sentiment")
 
 
 def _label(sample: Sample, columns: list[str]) -> str | None:
@@ -178,7 +217,7 @@ def _label(sample: Sample, columns: list[str]) -> str | None:
         distinct = len(set(values))
         if not 2 <= distinct <= max(2, min(len(values) // 2, 1000)):
             continue
-        usual = column.lower() in ("label", "labels", "class", "category", "intent", "sentiment")
+        usual = column.lower() in _LABELS
         rank = distinct / len(values) + sum(map(len, values)) / len(values) / 1000 - usual
         if best is None or rank < best[0]:
             best = rank, column
@@ -202,5 +241,11 @@ def _texts(sample: Sample, columns: list[str]) -> tuple[str, ...]:
     for column in columns:
         values = [row[column] for row in sample if isinstance(row[column], str)]
         length[column] = sum(map(len, values)) if len(values) > len(sample) / 2 else 0
-    longest = length.most_common(1)
-    return (longest[0][0],) if longest and longest[0][1] else ()
+    if not any(length.values()):
+        return ()
+    longest = length.most_common(1)[0][0]
+    for one, two in (("1", "2"), ("a", "b")):  # question1 and question2, text_a and text_b
+        first, second = (longest[:-1] + end for end in (one, two))
+        if longest in (first, second) and length[first] and length[second]:
+            return first, second
+    return (longest,)

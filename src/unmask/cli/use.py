@@ -54,9 +54,9 @@ def predict(
     records = [beside(row, own) for row, own in zip(rows, answers, strict=True)]
     cut = sum(any(answer.dropped for answer in own.values()) for own in answers)
     if cut:
-        typer.echo(
-            f"{cut} of {len(rows)} texts were cut to {model.text.max_length} tokens", err=True
-        )
+        limits = sorted({one.options.max_length or model.text.max_length for one in tasks})
+        said = " or ".join(map(str, limits))
+        typer.echo(f"{cut} of {len(rows)} texts were cut to {said} tokens", err=True)
     if output:
         write_rows(records, output)
     if json:

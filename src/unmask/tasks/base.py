@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -12,6 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from unmask.batch import Batch, Example
+from unmask.data.rows import Rows
 from unmask.encoder import Encoder, Hidden, Pooling
 from unmask.errors import UserError
 from unmask.inputs.text import Encoded, TextInput
@@ -281,6 +283,34 @@ def text_in(task: str, row: Row, column: str) -> str:
             "name a text column in `input`, or mend the row"
         )
     return value
+
+
+def check_texts(task: str, options: TaskOptions, row: Row) -> None:
+    """Refuse a row whose input columns do not all hold text, or the tokens of a corpus."""
+    for column in options.inputs:
+        if not isinstance(row.get(column), Tokens):
+            text_in(task, row, column)
+
+
+def placed(rows: Iterable[Row], split: str) -> Iterator[tuple[str, Row]]:
+    """Each row behind what a mistake in it is said of: its number, and that in its source.
+
+    The two differ where a share was held out.
+    """
+    ids, origin = (rows.ids, rows.origin) if isinstance(rows, Rows) else (None, "")
+    for i, row in enumerate(rows):
+        place = i if ids is None else int(ids[i])
+        elsewhere = f" (row {place + 1} of {origin})" if place != i else ""
+        yield f"{split} row {i + 1}{elsewhere}", row
+
+
+@contextmanager
+def said_of(where: str) -> Iterator[None]:
+    """Say of which row a mistake is."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def row_rng(seed: int, task: str, epoch: int, row: int, again: int = 0) -> np.random.Generator:

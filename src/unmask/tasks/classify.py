@@ -6,7 +6,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -17,7 +17,16 @@ from torch import Tensor
 
 from unmask.batch import Batch, Example
 from unmask.errors import UserError
-from unmask.tasks.base import Answer, Draw, Outputs, Row, disagreement
+from unmask.tasks.base import (
+    Answer,
+    Draw,
+    Outputs,
+    Row,
+    check_texts,
+    disagreement,
+    placed,
+    said_of,
+)
 from unmask.tasks.calibration import calibrated, fit_temperature, fit_vector
 from unmask.tasks.pooled import PooledOptions, PooledTask
 from unmask.tasks.tally import Choices, Tally
@@ -58,6 +67,7 @@ class LabelAnswer(Answer):
 
     probabilities: dict[str, float]
     labels: tuple[str, ...]
+    logits: tuple[float, ...] = field(default=(), repr=False, compare=False)  # not calibrated
 
     @property
     def short(self) -> str:
@@ -90,8 +100,10 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
     def study(cls, name: str, options: ClassifyOptions, rows: Iterable[Row]) -> dict[str, Any]:
         """The labels of the training rows, sorted."""
         found: Counter[str] = Counter()
-        for row in rows:
-            found.update(_labels(name, options, row))
+        for where, row in placed(rows, "train"):
+            with said_of(where):
+                check_texts(name, options, row)
+                found.update(_labels(name, options, row))
         if len(found) < (1 if options.multi_label else 2):
             raise UserError(
                 f"task {name}: the training rows have {len(found)} label(s) in column "
@@ -136,13 +148,12 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
         return len(self.labels)
 
     def check(self, rows: Iterable[Row], split: str) -> None:
-        """Refuse labels that the training rows lack."""
-        for number, row in enumerate(rows, 1):
-            try:
+        """Refuse rows without text, and labels that the training rows lack."""
+        for where, row in placed(rows, split):
+            with said_of(where):
+                check_texts(self.name, self.options, row)
                 for label in _labels(self.name, self.options, row):
                     self._number(label)
-            except UserError as error:
-                raise UserError(f"{split} row {number}: {error}") from None
 
     def examples(self, row: Row, draw: Draw) -> list[Example]:
         sequence = self.encode(row).sequence()
@@ -177,10 +188,11 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
         self, outputs: Outputs, batch: Batch, examples: Sequence[Example]
     ) -> list[LabelAnswer]:
         several = self.options.multi_label
-        logits = calibrated(outputs["logits"].float(), self.calibration)
+        raw = outputs["logits"].float()
+        logits = calibrated(raw, self.calibration)
         table = (torch.sigmoid(logits) if several else logits.softmax(-1)).cpu().numpy()
         result = []
-        for p, example in zip(table, examples, strict=True):
+        for p, z, example in zip(table, raw.tolist(), examples, strict=True):
             best = np.flatnonzero(p > 0.5) if several else [int(p.argmax())]
             result.append(
                 LabelAnswer(
@@ -188,6 +200,7 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
                     dropped=sum(s.dropped for s in example.sequences),
                     probabilities={name: float(x) for name, x in zip(self.labels, p, strict=True)},
                     labels=tuple(self.labels[i] for i in best),
+                    logits=tuple(z),
                 )
             )
         return result
@@ -196,15 +209,15 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
         """A temperature, or a scale and shift for each label, that make the rows likeliest."""
         if self.options.calibrate is None:
             return {}
-        chances = np.array([list(answer.probabilities.values()) for answer in answers])
-        chances = np.clip(chances, 1e-12, 1 - 1e-12)  # (n, C)
+        # Log-probabilities would not do: a scale for each label does not leave them what they are.
+        logits = np.array([answer.logits for answer in answers])  # (n, C)
         if self.options.multi_label:  # each label on its own is a choice of two
             truth = np.stack([self._hot(row) for row in rows]).astype(int)
-            odds = np.log(chances) - np.log1p(-chances)
-            return fit_temperature(np.stack((0 * odds, odds), -1).reshape(-1, 2), truth.ravel())
+            pairs = np.stack((0 * logits, logits), -1).reshape(-1, 2)
+            return fit_temperature(pairs, truth.ravel())
         truth = np.array([self._number(self.truth(row)) for row in rows])
         fit = fit_vector if self.options.calibrate == "vector" else fit_temperature
-        return fit(np.log(chances), truth)
+        return fit(logits, truth)
 
     def tally(self, answers: Sequence[LabelAnswer], rows: Sequence[Row]) -> Tally:
         """Accuracy and macro F1; for several labels micro and macro F1 and the exact matches.
@@ -273,9 +286,11 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
             "_numbers", {name: i for i, name in enumerate(self.labels)}
         )
         if label not in numbers:
+            known = f"{', '.join(self.labels[:10])}{', …' * (len(numbers) > 10)}"
             raise UserError(
                 f"task {self.name}: label {label!r} was not among the {len(numbers)} labels of "
-                "the training rows; mend or drop the rows that have it, or train with some"
+                f"the training rows ({known}); mend or drop the rows that have it, or train with "
+                "some"
             )
         return numbers[label]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -20,10 +20,10 @@ from unmask.batch import Batch, Example
 from unmask.encoder import Encoder, Hidden, Pooling
 from unmask.errors import UserError
 from unmask.recipe import TaskOptions
-from unmask.tasks.base import Answer, Draw, Outputs, Row
+from unmask.tasks.base import Answer, Draw, Outputs, Row, placed, said_of, text_in
 from unmask.tasks.contrast import Contrast, info_nce
 from unmask.tasks.fellows import Fellows
-from unmask.tasks.negatives import check_negatives, negatives_of
+from unmask.tasks.negatives import check_pairs, negatives_of
 from unmask.tasks.search import nearest, numbered, ranks
 
 
@@ -70,8 +70,8 @@ class EmbedOptions(TaskOptions):
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """The columns of every kind, and the label's or the negatives'."""
-        return (*super().needed, *filter(None, (self.label, self.negatives)))
+        """The columns of every kind, and the label's."""
+        return (*super().needed, *((self.label,) if self.label else ()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +114,7 @@ class Embed(Contrast[EmbedOptions, VectorAnswer]):
 
     kind = "embed"
     Options = EmbedOptions
+    undefined: ClassVar = {"accuracy": "no two of these rows have the same label"}
 
     @property
     def headline(self) -> str:  # type: ignore[override]
@@ -129,21 +130,23 @@ class Embed(Contrast[EmbedOptions, VectorAnswer]):
     def study(cls, name: str, options: EmbedOptions, rows: Iterable[Row]) -> dict[str, Any]:
         """Nothing to keep; refuses rows without labels, or with one alone, and wrong negatives."""
         if options.label:
-            found = {_label(name, options.label, row) for row in rows}
+            found = {label for label, _ in _labelled(name, options, rows, "train")}
             if len(found) < 2:
                 raise UserError(
                     f"task {name}: the training rows have {len(found)} label(s) in column "
                     f"{options.label!r}; to tell texts apart there must be two at least"
                 )
         else:
-            check_negatives(name, options.negatives, rows)
+            check_pairs(name, options, options.negatives, rows, "train")
         return {}
 
     def check(self, rows: Iterable[Row], split: str) -> None:
         """Refuse rows of which no two have the same label: there would be nothing to find."""
         if not self.options.label:
+            check_pairs(self.name, self.options, self.options.negatives, rows, split)
             return
-        counts = Counter(self._label(row) for row in rows)
+        labelled = _labelled(self.name, self.options, rows, split)
+        counts = Counter(label for label, text in labelled if text.strip())
         if max(counts.values(), default=0) < 2:
             raise UserError(
                 f"task {self.name}: no two rows of its {split} split have the same label in column "
@@ -259,7 +262,7 @@ class Embed(Contrast[EmbedOptions, VectorAnswer]):
             for best, label in zip(found, labels, strict=True)
             if counts[label] > 1
         ]
-        return {"accuracy": float(np.mean(hits))} if hits else {}
+        return {"accuracy": float(np.mean(hits)) if hits else math.nan}
 
     def surprise(self, answer: VectorAnswer, row: Row) -> float:
         """How far apart two vectors are that belong together: minus log((1 + cosine) / 2)."""
@@ -288,10 +291,19 @@ def _number(text: str) -> int:
     return int.from_bytes(digest, "little", signed=True)
 
 
+def _labelled(
+    task: str, options: EmbedOptions, rows: Iterable[Row], split: str
+) -> Iterator[tuple[str, str]]:
+    """Labels and texts of rows, which are refused where they lack either."""
+    for where, row in placed(rows, split):
+        with said_of(where):
+            yield _label(task, options.label or "", row), text_in(task, row, options.inputs[0])
+
+
 def _label(task: str, column: str, row: Row) -> str:
     value = row.get(column)
     found = "" if value is None or isinstance(value, list | dict) else str(value).strip()
-    if not found:
+    if not found or value != value:  # only NaN is not itself
         raise UserError(
             f"task {task}: column {column!r} holds {value!r} and no label; label the row or drop "
             "it, or name two columns in `input`: a text, and one that belongs with it"

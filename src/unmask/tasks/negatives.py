@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from unmask.errors import UserError
-from unmask.tasks.base import Row
+from unmask.recipe import TaskOptions
+from unmask.tasks.base import Row, check_texts, placed, said_of
 
 
 def negatives_of(task: str, column: str | None, row: Row) -> list[str]:
@@ -20,15 +21,20 @@ def negatives_of(task: str, column: str | None, row: Row) -> list[str]:
     return [text for text in found if text.strip()]
 
 
-def check_negatives(task: str, column: str | None, rows: Iterable[Row]) -> None:
-    """Refuse training rows that lack the column, or hold something else in it."""
-    if column is None:
-        return
+def check_pairs(
+    task: str, options: TaskOptions, column: str | None, rows: Iterable[Row], split: str
+) -> None:
+    """Refuse rows without texts, or with something else for negatives, which may be missing.
+
+    Only the training rows must have a column that is named for them.
+    """
     there = False
-    for row in rows:
+    for where, row in placed(rows, split):
+        with said_of(where):
+            negatives_of(task, column, row)
+            check_texts(task, options, row)
         there |= column in row
-        negatives_of(task, column, row)
-    if not there:
+    if split == "train" and column is not None and not there:
         raise UserError(
             f"task {task}: the training rows have no column {column!r}; name the one with the "
             "negatives, make one with `unmask mine`, or leave `negatives` out"

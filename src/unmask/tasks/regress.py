@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unmask.batch import Batch, Example
 from unmask.errors import UserError
-from unmask.tasks.base import Answer, Draw, Outputs, Row
+from unmask.tasks.base import Answer, Draw, Outputs, Row, check_texts, placed, said_of
 from unmask.tasks.pooled import PooledOptions, PooledTask
 
 
@@ -53,6 +53,9 @@ class Regress(PooledTask[RegressOptions, NumberAnswer]):
     Options = RegressOptions
     reads_rows = True
     width = 1
+    undefined: ClassVar = dict.fromkeys(
+        ("spearman", "pearson"), "the rows' numbers, or the answers, are all the same"
+    )
 
     @property
     def headline(self) -> str:  # type: ignore[override]
@@ -62,7 +65,7 @@ class Regress(PooledTask[RegressOptions, NumberAnswer]):
     @classmethod
     def study(cls, name: str, options: RegressOptions, rows: Iterable[Row]) -> dict[str, Any]:
         """Mean and deviation of the training rows' numbers."""
-        numbers = np.array([_number(name, options, row) for row in rows])
+        numbers = np.array([*_numbers(name, options, rows, "train")])
         if len(numbers) == 0 or np.ptp(numbers) == 0:
             raise UserError(
                 f"task {name}: column {options.label!r} holds the same number in all "
@@ -71,12 +74,9 @@ class Regress(PooledTask[RegressOptions, NumberAnswer]):
         return {"mean": float(numbers.mean()), "deviation": float(numbers.std())}
 
     def check(self, rows: Iterable[Row], split: str) -> None:
-        """Refuse rows without a number."""
-        for number, row in enumerate(rows, 1):
-            try:
-                _number(self.name, self.options, row)
-            except UserError as error:
-                raise UserError(f"{split} row {number}: {error}") from None
+        """Refuse rows without text or without a number."""
+        for _ in _numbers(self.name, self.options, rows, split):
+            pass
 
     def examples(self, row: Row, draw: Draw) -> list[Example]:
         sequence = self.encode(row).sequence()
@@ -142,6 +142,16 @@ class Regress(PooledTask[RegressOptions, NumberAnswer]):
     def explain_target(self, outputs: Outputs, answer: NumberAnswer) -> Tensor:
         """The number itself, in deviations."""
         return outputs["logits"].sum()
+
+
+def _numbers(
+    task: str, options: RegressOptions, rows: Iterable[Row], split: str
+) -> Iterator[float]:
+    """The numbers of rows, which are refused where they lack that or a text."""
+    for where, row in placed(rows, split):
+        with said_of(where):
+            check_texts(task, options, row)
+            yield _number(task, options, row)
 
 
 def _number(task: str, options: RegressOptions, row: Row) -> float:

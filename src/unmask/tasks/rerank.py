@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from unmask.batch import Batch, Example
 from unmask.errors import UserError
-from unmask.tasks.base import Answer, Draw, Outputs, Row
-from unmask.tasks.negatives import check_negatives, negatives_of
+from unmask.tasks.base import Answer, Draw, Outputs, Row, check_texts, placed, said_of
+from unmask.tasks.negatives import check_pairs, negatives_of
 from unmask.tasks.pooled import PooledOptions, PooledTask
 
 _TRIES = 10  # for each document of another row
@@ -38,11 +38,6 @@ class RerankOptions(PooledOptions):
     random_negatives: int = Field(
         4, ge=0, description="documents of other rows, in place of negatives that a row lacks"
     )
-
-    @property
-    def needed(self) -> tuple[str, ...]:
-        """The columns of every kind, the label's and the negatives'."""
-        return (*super().needed, *((self.negatives,) if self.negatives else ()))
 
     @model_validator(mode="after")
     def _one_way(self) -> RerankOptions:
@@ -96,9 +91,13 @@ class Rerank(PooledTask[RerankOptions, RelevanceAnswer]):
     def study(cls, name: str, options: RerankOptions, rows: Iterable[Row]) -> dict[str, Any]:
         """The highest grade, where there are grades: it stands for certain relevance."""
         if not options.label:
-            check_negatives(name, options.negatives, rows)
+            check_pairs(name, options, options.negatives, rows, "train")
             return {}
-        grades = {_grade(name, options.label, row) for row in rows}
+        grades = set()
+        for where, row in placed(rows, "train"):
+            with said_of(where):
+                grades.add(_grade(name, options.label, row))
+                check_texts(name, options, row)
         if len(grades) < 2:
             raise UserError(
                 f"task {name}: the training rows have {len(grades)} label(s) in column "
@@ -107,13 +106,14 @@ class Rerank(PooledTask[RerankOptions, RelevanceAnswer]):
         return {"highest": max(1.0, *grades)}
 
     def check(self, rows: Iterable[Row], split: str) -> None:
-        """Refuse labels that are no grades, or higher than any in training."""
-        if self.options.label:
-            for number, row in enumerate(rows, 1):
-                try:
-                    self._relevance(row)
-                except UserError as error:
-                    raise UserError(f"{split} row {number}: {error}") from None
+        """Refuse rows without text, and labels that are no grades or higher than in training."""
+        if not self.options.label:
+            check_pairs(self.name, self.options, self.options.negatives, rows, split)
+            return
+        for where, row in placed(rows, split):
+            with said_of(where):
+                self._relevance(row)
+                check_texts(self.name, self.options, row)
 
     def examples(self, row: Row, draw: Draw) -> list[Example]:
         query, document = self.texts(row)

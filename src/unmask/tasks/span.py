@@ -16,7 +16,7 @@ from unmask.encoder import Encoder, HeadConfig, Hidden, LabelHead
 from unmask.errors import UserError
 from unmask.inputs.text import Encoded
 from unmask.recipe import TaskOptions
-from unmask.tasks.base import Draw, Outputs, Row, Runner, Task, text_in
+from unmask.tasks.base import Draw, Outputs, Row, Runner, Task, placed, said_of, text_in
 from unmask.tasks.candidates import Reading, SpanAnswer
 from unmask.tasks.gold import Gold, read_gold, survey
 from unmask.tasks.overlap import exact, f1
@@ -257,12 +257,10 @@ def _gold(task: str, options: SpanOptions, row: Row) -> tuple[Gold, ...]:
 
 def _survey(task: str, options: SpanOptions, rows: Iterable[Row], split: str) -> int:
     def read() -> Iterator[tuple[str, tuple[Gold, ...]]]:
-        for number, row in enumerate(rows, 1):
-            try:
+        for where, row in placed(rows, split):
+            with said_of(where):
                 _, context = (text_in(task, row, column) for column in options.inputs)
                 gold = _gold(task, options, row)
-            except UserError as error:
-                raise UserError(f"{split} row {number}: {error}") from None
             yield context, gold
 
     return survey(task, split, read())

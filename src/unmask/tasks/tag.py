@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -17,7 +16,7 @@ from unmask.batch import Batch, Example
 from unmask.encoder import Encoder, HeadConfig, Hidden, LabelHead
 from unmask.errors import UserError
 from unmask.recipe import TaskOptions
-from unmask.tasks.base import Draw, Outputs, Row, Task
+from unmask.tasks.base import Draw, Outputs, Row, Task, placed, said_of
 from unmask.tasks.spans_of_tags import OUTSIDE, PLAIN, Span, Tagset, scheme
 from unmask.tasks.tag_answers import (
     TagAnswer,
@@ -76,21 +75,20 @@ class Tag(Task[TagOptions, TagAnswer]):
     @classmethod
     def study(cls, name: str, options: TagOptions, rows: Iterable[Row]) -> dict[str, Any]:
         """The tags to tell apart: BIO of the training rows' labels, or labels without prefixes."""
-        tags: dict[str, int] = {}  # and the row where each was first
+        tags: dict[str, str] = {}  # and the row where each was first
         labels: set[str] = set()
-        for number, row in enumerate(rows, 1):
-            with _said_of(name, f"training row {number}"):
+        for where, row in placed(rows, "training"):
+            with said_of(f"{where}: task {name}"):
                 source = read_input(row.get(options.inputs[0]), options.inputs[0])
                 value = row.get(options.label)
                 labels.update(s.label for s in read_spans(value, source, options.label))
                 if source.words is not None and value is not None:
                     for tag in read_tags(value, options.label):
-                        tags.setdefault(tag, number)
+                        tags.setdefault(tag, where)
         try:
             written = scheme(tags)
         except ValueError as error:
-            where = next((f", row {n}" for tag, n in tags.items() if repr(tag) in str(error)), "")
-            raise UserError(f"task {name}{where}: {error}; mend the tags") from None
+            raise UserError(f"{_odd(tags, error)}: task {name}: {error}; mend the tags") from None
         plain = written == PLAIN and bool(tags)
         if tags:
             log.info("task %s: its tags are %s", name, "labels alone" if plain else written)
@@ -121,12 +119,12 @@ class Tag(Task[TagOptions, TagAnswer]):
 
     def check(self, rows: Iterable[Row], split: str) -> None:
         """Refuse rows that cannot be read, and labels that the training rows lack."""
-        for number, row in enumerate(rows, 1):
-            with _said_of(self.name, f"{split} row {number}"):
+        for where, row in placed(rows, split):
+            with said_of(f"{where}: task {self.name}"):
                 self._gold(row, self._source(row))
 
     def examples(self, row: Row, draw: Draw) -> Iterator[Example]:
-        with _said_of(self.name):
+        with said_of(f"task {self.name}"):
             source = self._source(row)
             gold = self._gold(row, source) if draw.truth else []
         whole = self.text.whole(source.text)
@@ -240,10 +238,19 @@ class Tag(Task[TagOptions, TagAnswer]):
         return Truth(tuple(by_character), tuple(tags), uneven)
 
 
-@contextmanager
-def _said_of(task: str, row: str = "") -> Iterator[None]:
-    """Say of which task, and of which row, a mistake is."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{row and row + ': '}task {task}: {error}") from None
+def _odd(tags: Mapping[str, str], error: ValueError) -> str:
+    """The row, of those where each tag was first, with the tag that belongs to no scheme.
+
+    Where the mistake names none, it is the first that does not go with those before it.
+    """
+    named = next((where for tag, where in tags.items() if repr(tag) in str(error)), None)
+    if named is not None:
+        return named
+    before: list[str] = []
+    for tag in tags:
+        before.append(tag)
+        try:
+            scheme(before)
+        except ValueError:
+            break
+    return tags[before[-1]]

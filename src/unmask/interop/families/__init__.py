@@ -24,6 +24,7 @@ def usual_head(kind: str, config: EncoderConfig) -> HeadConfig:
     Where that family can say so, vectors are pooled by their mean, which learns faster than [CLS].
     """
     kind = _AS.get(kind, kind)
+    config = config.model_copy(update={"adapters": {}})  # merged before anything is exported
     for family in FAMILIES.values():
         if kind in family.heads and not family.misfits(config):
             raw = family.write_config(config)
