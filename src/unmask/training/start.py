@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tokenizers import Tokenizer
 
 from unmask.data.corpus import CorpusRows
@@ -18,7 +19,7 @@ from unmask.inputs.vocabulary import Spoken, balanced, learn
 from unmask.inputs.word_vectors import learn_vectors
 from unmask.loading import load
 from unmask.model import Model
-from unmask.recipe import Column, EncoderOptions, NewTokenizer, Run, TaskOptions
+from unmask.recipe import Column, EncoderOptions, NewTokenizer, Run, Source, TaskOptions
 from unmask.training.new_vocabulary import round_up, with_vocabulary
 from unmask.training.vectors import begin_at_vectors
 
@@ -95,9 +96,21 @@ def _words(run: Run, rows: Mapping[str, Rows]) -> Iterator[WordVector]:
 
 
 def _texts(run: Run, rows: Mapping[str, Rows]) -> Iterator[Spoken]:
+    """The texts of all tasks with their languages; what several tasks read counts once."""
+    done: list[tuple[Source | None, str, Rows]] = []
     for name, options in run.tasks.items():
-        for row in rows[name]:
-            for column in options.spelt:
+        own = rows[name]
+        columns = [
+            column
+            for column in options.spelt
+            if not any(
+                source == options.train and known == column and np.array_equal(other.ids, own.ids)
+                for source, known, other in done
+            )
+        ]
+        done += [(options.train, column, own) for column in columns]
+        for row in own if columns else ():
+            for column in columns:
                 value = row.get(column)
                 texts = value if isinstance(value, list) else [value]  # a list of words
                 language = _language(options, row)
