@@ -34,7 +34,7 @@ def resolve(source: str) -> Path:
 
 
 def tokenizer_file(source: str) -> Path:
-    """The `tokenizer.json` that a source means: that file, or the one in the folder of `resolve`."""
+    """The `tokenizer.json` of a source: that file, or in the folder that `resolve` finds."""
     path = Path(source).expanduser()
     return path if path.is_file() else resolve(source) / "tokenizer.json"
 
