@@ -84,7 +84,8 @@ def ngrams(recipe: Path, changes: list[str]) -> dict[str, Any]:
     (parsed,) = parse(read(recipe, changes), OPTIONS).values()
     ((name, options),) = parsed.tasks.items()
     splits = split_rows(name, options, 0)
-    assert splits.train is not None and splits.test is not None
+    assert splits.train is not None
+    assert splits.test is not None
 
     def columns(rows: Any) -> tuple[list[str], np.ndarray]:
         texts = ["\n".join(row[column] for column in options.inputs) for row in rows]
