@@ -35,9 +35,7 @@ def test_recipe(path: Path, tmp_path: Path) -> None:
         score = next(
             s
             for s in trained.scores
-            if s.task == name
-            and s.split == split
-            and s.metric == trained.model.task(name).headline
+            if s.task == name and s.split == split and s.metric == trained.model.task(name).headline
         )
         # Of entities; of all texts; of a document among five; else of the hidden words.
         usual = {"tag": 0.4, "embed": 0.0, "rerank": 0.46, "span": 0.3}.get(options.kind, 0.05)
