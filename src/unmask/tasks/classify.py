@@ -41,6 +41,11 @@ class ClassifyOptions(PooledOptions):
 
     kind: Literal["classify"] = "classify"
     label: str = Field("label", description="the column with the label or the list of labels")
+    labels: list[str] | None = Field(
+        None,
+        description="all labels, where training rows may lack some (those of the training rows "
+        "unless said)",
+    )
     multi_label: bool = False
     separator: str | None = Field(None, description="between the labels of one cell, as in a CSV")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of truth given to all")
@@ -56,6 +61,12 @@ class ClassifyOptions(PooledOptions):
     def _one_label(self) -> ClassifyOptions:
         if self.multi_label and (self.class_weights or self.calibrate == "vector"):
             raise ValueError("class_weights and `calibrate: vector` are for one label a row")
+        return self
+
+    @model_validator(mode="after")
+    def _distinct(self) -> ClassifyOptions:
+        if self.labels is not None and len(set(self.labels)) < max(2, len(self.labels)):
+            raise ValueError("labels: name two or more, each once")
         return self
 
 
@@ -98,7 +109,7 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
 
     @classmethod
     def study(cls, name: str, options: ClassifyOptions, rows: Iterable[Row]) -> dict[str, Any]:
-        """The labels of the training rows, sorted."""
+        """The labels that the recipe names, or else those of the training rows; sorted."""
         found: Counter[str] = Counter()
         for where, row in placed(rows, "train"):
             with said_of(where):
@@ -109,7 +120,21 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
                 f"task {name}: the training rows have {len(found)} label(s) in column "
                 f"{options.label!r}; classification needs at least two"
             )
-        labels = sorted(found)
+        labels = sorted(options.labels or found)
+        odd = sorted(found.keys() - set(labels))
+        if odd:
+            raise UserError(
+                f"task {name}: the training rows have {odd[0]!r}, which is not among `labels`; "
+                "name it there, or mend the rows"
+            )
+        lacking = [label for label in labels if not found[label]]
+        if lacking:
+            log.warning(
+                "task %s: %d label(s) have no training row, such as %r",
+                name,
+                len(lacking),
+                lacking[0],
+            )
         once = [label for label in labels if found[label] == 1]
         if once:
             log.warning(
@@ -120,13 +145,13 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
             )
         weights = options.class_weights
         if weights == "balanced":  # as scikit-learn has it: 1 on average over the rows
-            each = found.total() / len(labels)
-            return {"labels": labels, "weights": [each / found[label] for label in labels]}
+            each = found.total() / len(found)
+            return {"labels": labels, "weights": [each / max(found[x], 1) for x in labels]}
         if weights is not None:
-            unknown = sorted(weights.keys() - found.keys())
+            unknown = sorted(weights.keys() - set(labels))
             if unknown:
                 raise UserError(
-                    f"task {name}: class_weights names {unknown[0]!r}, which no training row has; "
+                    f"task {name}: class_weights names {unknown[0]!r}, which is no label; "
                     f"the labels are {', '.join(labels)}"
                 )
             return {"labels": labels, "weights": [weights.get(label, 1.0) for label in labels]}
@@ -289,8 +314,8 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
             known = f"{', '.join(self.labels[:10])}{', …' * (len(numbers) > 10)}"
             raise UserError(
                 f"task {self.name}: label {label!r} was not among the {len(numbers)} labels of "
-                f"the training rows ({known}); mend or drop the rows that have it, or train with "
-                "some"
+                f"the training rows ({known}); mend or drop the rows that have it, train with "
+                "some, or name it in `labels`"
             )
         return numbers[label]
 

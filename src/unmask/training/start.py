@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tokenizers import Tokenizer
 
 from unmask.data.corpus import CorpusRows
@@ -16,9 +17,10 @@ from unmask.inputs.text import TextInput
 from unmask.inputs.vectors import WordVector, read_vectors
 from unmask.inputs.vocabulary import Spoken, balanced, learn
 from unmask.inputs.word_vectors import learn_vectors
+from unmask.interop import tokenizer_file
 from unmask.loading import load
 from unmask.model import Model
-from unmask.recipe import Column, EncoderOptions, NewTokenizer, Run, TaskOptions
+from unmask.recipe import Column, EncoderOptions, NewTokenizer, Run, Source, TaskOptions
 from unmask.training.new_vocabulary import round_up, with_vocabulary
 from unmask.training.vectors import begin_at_vectors
 
@@ -75,9 +77,7 @@ def _tokenizer(options: EncoderOptions, run: Run, rows: Mapping[str, Rows]) -> T
     if isinstance(wanted, NewTokenizer):
         log.info("learning a vocabulary of %d pieces", wanted.vocab_size)
         return learn(balanced(lambda: _texts(run, rows), wanted.temperature), wanted)
-    folder = Path(wanted)
-    file = folder / "tokenizer.json" if folder.is_dir() else folder
-    return TextInput.read(file).tokenizer
+    return TextInput.read(tokenizer_file(wanted)).tokenizer
 
 
 def _of_corpus(rows: Mapping[str, Rows]) -> str | None:
@@ -95,9 +95,21 @@ def _words(run: Run, rows: Mapping[str, Rows]) -> Iterator[WordVector]:
 
 
 def _texts(run: Run, rows: Mapping[str, Rows]) -> Iterator[Spoken]:
+    """The texts of all tasks with their languages; what several tasks read counts once."""
+    done: list[tuple[Source | None, str, Rows]] = []
     for name, options in run.tasks.items():
-        for row in rows[name]:
-            for column in options.spelt:
+        own = rows[name]
+        columns = [
+            column
+            for column in options.spelt
+            if not any(
+                source == options.train and known == column and np.array_equal(other.ids, own.ids)
+                for source, known, other in done
+            )
+        ]
+        done += [(options.train, column, own) for column in columns]
+        for row in own if columns else ():
+            for column in columns:
                 value = row.get(column)
                 texts = value if isinstance(value, list) else [value]  # a list of words
                 language = _language(options, row)
