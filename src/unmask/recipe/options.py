@@ -208,18 +208,32 @@ class EncoderOptions(Strict):
         return self
 
 
+Sampling = Literal["proportional", "uniform", "temperature"]
+
+
 class Mixture(Strict):
     """How often each task is drawn."""
 
-    sampling: Literal["proportional", "uniform", "temperature"] = "proportional"
+    sampling: Sampling = "proportional"
     temperature: float = Field(
         2.0, gt=0, description="rows ** (1 / temperature); 1 is proportional, large is uniform"
     )
+    towards: Sampling | None = Field(
+        None, description="a sampling that the shares have come to at the end of the run"
+    )
 
-    def shares(self, rows: Mapping[str, int]) -> dict[str, float]:
-        """The share of all rows drawn that each task gets."""
-        power = {"proportional": 1.0, "uniform": 0.0, "temperature": 1 / self.temperature}
-        raw = {task: count ** power[self.sampling] for task, count in rows.items()}
+    def shares(self, rows: Mapping[str, int], progress: float = 0.0) -> dict[str, float]:
+        """The share of the rows drawn that each task gets when so much of the run is over.
+
+        On the way `towards` another sampling it moves in a straight line, after the annealed
+        sampling of Stickland & Murray (arXiv:1902.02671).
+        """
+        first, last = (self._shares(rows, how) for how in (self.sampling, self.towards))
+        return {task: first[task] + (last[task] - first[task]) * progress for task in rows}
+
+    def _shares(self, rows: Mapping[str, int], how: Sampling | None) -> dict[str, float]:
+        powers = {"proportional": 1.0, "uniform": 0.0, "temperature": 1 / self.temperature}
+        raw = {task: count ** powers[how or self.sampling] for task, count in rows.items()}
         return {task: value / sum(raw.values()) for task, value in raw.items()}
 
 
