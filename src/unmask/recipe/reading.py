@@ -17,7 +17,8 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, create_model
 
 from unmask.errors import UserError
-from unmask.recipe.options import BUDGETS, FROM_NOTHING, Run, TaskOptions, check_name
+from unmask.recipe.options import Run, TaskOptions, check_name
+from unmask.recipe.train import BUDGETS, FROM_NOTHING
 
 
 class _Loader(yaml.SafeLoader):
