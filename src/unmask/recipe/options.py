@@ -265,6 +265,11 @@ class Run(Strict):
             raise ValueError(
                 "train.adversarial shifts what a trunk learns from: this one is frozen"
             )
+        if self.train.conflicts and (self.train.frozen or len(self.tasks) < 2):
+            raise ValueError(
+                "train.conflicts is of several tasks on one trunk that learns: "
+                + ("this one is frozen" if self.train.frozen else "there is one task only")
+            )
         if self.train.frozen and self.encoder.source and self.encoder.tokenizer:
             raise ValueError(
                 "encoder.tokenizer is a new vocabulary, which the trunk must learn: it is frozen"

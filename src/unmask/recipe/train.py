@@ -58,6 +58,11 @@ class TrainOptions(Strict):
     adversarial: float = Field(
         0, ge=0, description="length of a shift of the embeddings that raises the loss most"
     )
+    conflicts: Literal["measure", "pcgrad", "agem"] | None = Field(
+        None,
+        description="where the tasks' gradients point against one another: note their cosines, or "
+        "take out what is against another task (pcgrad) or against the others' sum (agem)",
+    )
     precision: Literal["bf16", "fp32"] = "bf16"
     evaluate_every: int | None = Field(
         None, gt=0, description="updates between evaluations (five times a run unless said)"

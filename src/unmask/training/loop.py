@@ -162,6 +162,7 @@ class Loop:
                 "rate": self.optimiser.rate,
                 "gradient_norm": _finite(found.norm),
                 "loss": {name: _finite(loss) for name, loss in found.losses.items()},
+                **({"cosines": _finites(found.cosines)} if found.cosines else {}),
             }
         )
         return found.losses
@@ -228,6 +229,10 @@ class Loop:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None  # JSON has no word for the others
+
+
+def _finites(values: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+    return {a: {b: _finite(value) for b, value in own.items()} for a, own in values.items()}
 
 
 def fingerprint(*splits: Sequence[Row] | None) -> str:
