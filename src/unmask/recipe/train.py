@@ -58,6 +58,9 @@ class TrainOptions(Strict):
     adversarial: float = Field(
         0, ge=0, description="length of a shift of the embeddings that raises the loss most"
     )
+    lost_task: Literal["stop", "leave"] = Field(
+        "stop", description="where a task's loss stays not finite: end the run, or do without it"
+    )
     conflicts: Literal["measure", "pcgrad", "agem"] | None = Field(
         None,
         description="where the tasks' gradients point against one another: note their cosines, or "

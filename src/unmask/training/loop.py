@@ -63,7 +63,7 @@ class Loop:
         self.meter = Meter(self.options, sum(len(r) for r in rows.values()))
         most = model.text.max_length
         self.longest = max(task.options.max_length or most for task in model.tasks.values())
-        self.guard = Guard(self.options.clip)
+        self.guard = Guard(self.options.clip, rows, self.options.lost_task == "leave")
         self.best = -math.inf  # the highest mean of the tasks' headlines
         self.worse = 0  # evaluations since then
         self.last = folder / "checkpoints"  # the newest checkpoint, once there is one
@@ -90,9 +90,10 @@ class Loop:
         self.optimiser.load(start.moments)
         start.moments.clear()  # they take twice the memory of the model
         self.last = start.path
+        self.guard.load(state["guard"])
+        self._leave_lost()
         self.stream.load(state["stream"])
         self.meter.load(state["meter"])
-        self.guard.load(state["guard"])
         self.best = -math.inf if state["best"] is None else state["best"]
         self.worse = state["worse"]
         if checkpoint.best_hash(self.folder / "checkpoints") != state["best_hash"]:
@@ -152,6 +153,7 @@ class Loop:
         if self.guard.judge(meter.steps, found.losses, found.norm):
             apply(self.optimiser, found, options)
         self.optimiser.zero_grad()
+        self._leave_lost()
         meter.seconds = self.processes.largest({"seconds": meter.elapsed()})["seconds"]
         self.journal.write(
             {
@@ -166,6 +168,13 @@ class Loop:
             }
         )
         return found.losses
+
+    def _leave_lost(self) -> None:
+        """Do without the tasks that the guard has given up, which are then not chosen by either."""
+        for name in self.guard.left.keys() & self.stream.streams.keys():
+            self.meter.leave(len(self.stream.streams[name].rows))
+            self.stream.leave(name)
+            self.valid = {other: rows for other, rows in self.valid.items() if other != name}
 
     def score(self, stop: Stop) -> None:
         """Score the validation rows; keep the model if it is the best so far."""

@@ -168,7 +168,11 @@ def _train_one(
     if processes.first:
         records = [score.record() for score in found]
         told = _conflicts(folder) if run.train.conflicts else []
-        card = model_card(model, run, found, f"{made}, in {seconds / 60:.1f} minutes", told)
+        made = f"{made}, in {seconds / 60:.1f} minutes" + "".join(
+            f"; task {name} was left out at step {step}, as its loss was not finite"
+            for name, step in loop.guard.left.items()
+        )
+        card = model_card(model, run, found, made, told)
         bundle.save(model, folder / "bundle", recipe=run.dump(), scores=records, card=card)
         tidy(folder)
     processes.wait()

@@ -205,6 +205,12 @@ class MixedStream:
                 left -= new.tokens
         return list(chunks.values())
 
+    def leave(self, task: str) -> None:
+        """Draw nothing more of a task; those that drew its rows with it go on together."""
+        del self.streams[task], self.rows[task]
+        members = [[name for name in unit if name != task] for unit in self.units.values()]
+        self.units = {unit[0]: unit for unit in members if unit}
+
     def state(self) -> dict[str, Any]:
         """The place in the data of each task."""
         return {name: stream.state() for name, stream in self.streams.items()}
