@@ -80,6 +80,12 @@ class TaskOptions(Strict):
     max_length: int | None = Field(None, gt=2, description="longest sequence in tokens")
     adapter: str | None = Field(None, description="of the encoder, that this task looks through")
     weight: float = Field(1.0, gt=0, description="of this task's loss among the others")
+    teacher: str | None = Field(
+        None, description="a bundle to imitate: its task of this name, or its one of this kind"
+    )
+    teacher_share: float = Field(
+        0.5, gt=0, le=1, description="of the loss that is the distance from the teacher"
+    )
     balance: float = Field(
         1.0,
         ge=1,

@@ -170,6 +170,16 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
         """
         raise NotImplementedError
 
+    def imitate(
+        self, outputs: Outputs, teacher: Task[Any, Any], others: Outputs, batch: Batch | None
+    ) -> Tensor:
+        """How far outputs are from those of a teacher, summed over targets (distillation).
+
+        The teacher is a task of the same kind, with the same labels. There is no `batch` where
+        examples of several are compared. Only kinds that can be taught so have it.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def answers(
         self, outputs: Outputs, batch: Batch, examples: Sequence[Example]

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from unmask.batch import Batch, Example
 from unmask.errors import UserError
-from unmask.tasks.base import Answer, Draw, Outputs, Row, disagreement
+from unmask.tasks.base import Answer, Draw, Outputs, Row, Task, disagreement
 from unmask.tasks.calibration import calibrated, fit_temperature, fit_vector
+from unmask.tasks.imitation import towards, towards_each
 from unmask.tasks.pooled import PooledOptions, PooledTask
 from unmask.tasks.tally import Choices, Tally
 
@@ -172,6 +173,14 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
             pair = (torch.stack((torch.zeros_like(x), x), -1) for x in (a, b))  # (S, C, 2)
             return disagreement(*pair) / self.width
         return disagreement(a, b)
+
+    def imitate(
+        self, outputs: Outputs, teacher: Task[Any, Any], others: Outputs, batch: Batch | None
+    ) -> Tensor:
+        ours, theirs = outputs["logits"].float(), others["logits"].float()
+        if self.options.multi_label:
+            return towards_each(ours, theirs) / self.width
+        return towards(ours, theirs)
 
     def answers(
         self, outputs: Outputs, batch: Batch, examples: Sequence[Example]

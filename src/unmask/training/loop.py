@@ -33,6 +33,7 @@ from unmask.training.processes import Processes
 from unmask.training.schedule import batch_tokens_at, longest_at, rate_at
 from unmask.training.stop import Stop, Stopped
 from unmask.training.stream import MixedStream
+from unmask.training.teacher import Teacher
 from unmask.training.update import apply, gradient
 
 log = logging.getLogger("unmask")
@@ -49,11 +50,15 @@ class Loop:
         valid: Mapping[str, Sequence[Row]],
         folder: Path,
         processes: Processes,
+        teachers: Mapping[str, Teacher],
     ) -> None:
         """Take up a model, whose weights are the same on all processes."""
         self.model, self.options = model, run.train
         self.rows = {name: fingerprint(own, valid.get(name)) for name, own in rows.items()}
         self.valid, self.folder, self.processes = valid, folder, processes
+        self.teachers = teachers
+        for teacher in teachers.values():
+            teacher.model.precision = model.precision
         parallel.spread(model, self.options.parallel, processes)
         # What is sharded is gathered by a pass through the whole model, and by no other.
         room = 0 if self.options.parallel == "shard" else ROOM
@@ -149,7 +154,9 @@ class Loop:
         )
         meter.count(chunks)
         self.optimiser.set_rate(rate_at((share + meter.share) / 2, options))
-        found = gradient(self.model, chunks, options, meter.steps, self.processes, self.features)
+        found = gradient(
+            self.model, chunks, options, meter.steps, self.processes, self.features, self.teachers
+        )
         if self.guard.judge(meter.steps, found.losses, found.norm):
             apply(self.optimiser, found, options)
         self.optimiser.zero_grad()

@@ -155,7 +155,8 @@ def _train_one(
     model.precision = fitting_precision(run.train.precision, model.device)
     made = f"in {model.precision} with seed {run.train.seed}"
     rows = prepared.rows("train")
-    loop = Loop(model, run, rows, prepared.rows("valid"), folder, processes)
+    teachers = prepared.teachers
+    loop = Loop(model, run, rows, prepared.rows("valid"), folder, processes, teachers)
     if start is not None:
         loop.resume(start, force)
     best = loop.fit()

@@ -23,6 +23,7 @@ from unmask.training.optimiser import Optimiser, gradient_norm
 from unmask.training.processes import Processes
 from unmask.training.share import Microbatch, share_out
 from unmask.training.stream import Chunk
+from unmask.training.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,13 @@ def gradient(
     step: int,
     processes: Processes,
     features: Features | None = None,
+    teachers: Mapping[str, Teacher] | None = None,
 ) -> Gradient:
     """The gradient of an update's loss, the same on all processes.
 
     All that is random in it follows from the seed, the step and the process, so there is no
-    random state to keep. `features` are those of a trunk that is frozen.
+    random state to keep. `features` are those of a trunk that is frozen; `teachers` are of some
+    tasks.
     """
     torch.manual_seed(_seed(options.seed, step, processes.rank))
     microbatches = share_out(chunks, options.microbatch_tokens, processes)
@@ -57,7 +60,9 @@ def gradient(
         rng = np.random.default_rng((options.seed, step))
         conflicts = Conflicts(model, options.conflicts, processes, rng)
         share = {task: share[task] for task in conflicts.order(share)}
-    losses = accumulate(model, microbatches, share, processes, options, scale, features, conflicts)
+    losses = accumulate(
+        model, microbatches, share, processes, options, scale, features, conflicts, teachers
+    )
     if conflicts:
         conflicts.join()
     rest = conflicts.rest(model) if conflicts else model.parameters()
@@ -80,6 +85,7 @@ def accumulate(
     scale: float = 1.0,
     features: Features | None = None,
     conflicts: Conflicts | None = None,
+    teachers: Mapping[str, Teacher] | None = None,
 ) -> dict[str, float]:
     """Add this process's part of the gradient to the weights' `.grad`; the mean loss of each task.
 
@@ -108,6 +114,7 @@ def accumulate(
                 parts[name],
                 targets[name],
                 model.tasks[name].options.weight * share[name] * scale,
+                (teachers or {}).get(name),
             )
             for name in names
         ]
