@@ -119,6 +119,11 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
         return None
 
     @property
+    def chooses(self) -> bool:
+        """Whether the best checkpoint is chosen by this task's score, among others."""
+        return True
+
+    @property
     def one_pass(self) -> bool:
         """Whether an answer is one pass over the examples as they are, which tasks can share."""
         own = type(self)

@@ -291,8 +291,8 @@ def calibrate(model: Model, rows: Mapping[str, Sequence[Row]]) -> None:
 
 
 def _mean_headline(model: Model, found: Sequence[Score]) -> float:
-    names = {score.task for score in found}
-    return sum(headline(model.tasks[name], found) for name in names) / len(names)
+    names = {score.task for score in found if model.tasks[score.task].chooses}
+    return sum(headline(model.tasks[name], found) for name in names) / max(len(names), 1)
 
 
 def _summary(model: Model, found: Sequence[Score]) -> str:
