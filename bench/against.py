@@ -21,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def peer(task: str, compared: Compared, seed: int, rate: float) -> dict[str, flo
     return {f"{task} {name}": value for name, value in found.items()} | {"seconds": done["seconds"]}
 
 
-def of_answers(given: list[str], rows: list[Row]) -> dict[str, float]:
+def of_answers(given: list[str], rows: Sequence[Row]) -> dict[str, float]:
     """F1 and exact matches, as `span` scores them."""
     golds = [[answer["text"] for answer in row["answers"]] for row in rows]
     pairs = list(zip(given, golds, strict=True))
@@ -113,7 +114,9 @@ def of_answers(given: list[str], rows: list[Row]) -> dict[str, float]:
     }
 
 
-def of_numbers(given: list[float], rows: list[Row], values: dict[str, float]) -> dict[str, float]:
+def of_numbers(
+    given: list[float], rows: Sequence[Row], values: dict[str, float]
+) -> dict[str, float]:
     """The rank correlation, and the accuracy of the nearest classes, as `regress` scores them."""
     from scipy.stats import spearmanr
 
@@ -126,7 +129,7 @@ def of_numbers(given: list[float], rows: list[Row], values: dict[str, float]) ->
     }
 
 
-def by_language(name: str, scores: list[float], rows: list[Row]) -> dict[str, float]:
+def by_language(name: str, scores: list[float], rows: Sequence[Row]) -> dict[str, float]:
     """The mean of the rows' scores, whole and of each language."""
     of: dict[str, list[float]] = {}
     for row, score in zip(rows, scores, strict=True):

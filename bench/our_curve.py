@@ -73,7 +73,7 @@ def main() -> None:
     held = dict(np.load(options.held_out))
     curve = []
     with tempfile.TemporaryDirectory() as folder:
-        loop = Loop(model, run, prepared.rows("train"), {}, Path(folder), alone)
+        loop = Loop(model, run, prepared.rows("train"), {}, Path(folder), alone, {})
         looks = 0
         while loop.meter.share < 1:
             loop.step()

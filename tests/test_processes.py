@@ -92,6 +92,29 @@ def test_losses_are_those_of_one_process(recipe: dict[str, Any], tmp_path: Path)
         np.testing.assert_allclose(theirs[name], weight, atol=1e-4, err_msg=name)
 
 
+@pytest.mark.parametrize("how", ["pcgrad", "agem"])
+def test_projected_gradients_are_those_of_one_process(
+    recipe: dict[str, Any], tmp_path: Path, how: str
+) -> None:
+    """Gradients are whole before they are compared, weights copied or sharded."""
+    changes = [f"train.conflicts={how}", "train.microbatch_tokens=100"]
+    unmask.train(recipe, tmp_path / "1", changes)
+    jobs = [
+        {
+            "recipe": recipe,
+            "out": str(tmp_path / f"2-{parallel}"),
+            "changes": [*changes, f"train.parallel={parallel}"],
+        }
+        for parallel in ("replicate", "shard")
+    ]
+    process = torchrun(2, jobs, tmp_path)
+    said, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    for run in ("2-replicate", "2-shard"):
+        np.testing.assert_allclose(losses(tmp_path / run), losses(tmp_path / "1"), atol=1e-5)
+    assert (tmp_path / "2-shard" / "conflicts.json").exists()
+
+
 def test_going_on_with_another_number_of_processes(recipe: dict[str, Any], tmp_path: Path) -> None:
     changes = ["train.save_every=5", "train.optimiser=muon", "train.parallel=shard"]
     job = {"recipe": recipe, "changes": changes}

@@ -116,6 +116,16 @@ def test_unreadable_recipes(tmp_path: Path) -> None:
             read(bad)
 
 
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    """Two tasks of one name would silently be one; what is merged may be overridden."""
+    text = "tasks:\n  a: {kind: mlm, train: x}\n  b: &b {kind: mlm, train: y}\n"
+    (tmp_path / "r.yaml").write_text(text + "  a: {kind: mlm, train: z}\n")
+    with pytest.raises(UserError, match=r"'a' stands there twice(.|\n)*line 4"):
+        read(tmp_path / "r.yaml")
+    (tmp_path / "r.yaml").write_text(text + "  c: {<<: *b, train: z}\n")
+    assert read(tmp_path / "r.yaml")["tasks"]["c"] == {"kind": "mlm", "train": "z"}
+
+
 def test_stages_share_what_stands_outside_them() -> None:
     data = {
         **MINIMAL,

@@ -108,8 +108,9 @@ def test_shares_add_up_and_temperature_levels_them(
 
 
 def test_the_mixture_keeps_its_shares_at_every_moment(model: Model) -> None:
-    streams = {n: Stream(model.tasks[n], ROWS, 0) for n in model.tasks}
-    mixed = MixedStream(streams, {"mood": 0.25, "words": 0.75})
+    streams = {"mood": Stream(model.tasks["mood"], ROWS, 0)}
+    streams["words"] = Stream(model.tasks["words"], ROWS * 3, 0)
+    mixed = MixedStream(streams, Mixture())
     for _ in range(60):
         mixed.take(8)
         drawn = {name: stream.drawn for name, stream in streams.items()}
@@ -118,9 +119,26 @@ def test_the_mixture_keeps_its_shares_at_every_moment(model: Model) -> None:
     assert drawn["mood"] / sum(drawn.values()) == pytest.approx(0.25, abs=0.02)
 
 
+def test_shares_move_from_one_sampling_to_another(model: Model) -> None:
+    """From 1 row in 4 to 1 in 2: the shares of each quarter of the run, and of all of it."""
+    streams = {"mood": Stream(model.tasks["mood"], ROWS, 0)}
+    streams["words"] = Stream(model.tasks["words"], ROWS * 3, 0)
+    mixed = MixedStream(streams, Mixture(towards="uniform"))
+    found, updates = [], 100
+    for step in range(updates):
+        before = streams["mood"].drawn, mixed.drawn
+        mixed.take(40, progress=step / updates)
+        found.append((streams["mood"].drawn - before[0], mixed.drawn - before[1]))
+    quarters = [sum(x) / sum(y) for x, y in (zip(*found[i : i + 25], strict=True) for i in (0, 75))]
+    assert quarters == pytest.approx([0.28, 0.47], abs=0.03)
+    assert streams["mood"].drawn / mixed.drawn == pytest.approx(0.375, abs=0.01)
+    assert Mixture(towards="uniform").shares({"a": 1, "b": 3}, 1.0) == {"a": 0.5, "b": 0.5}
+
+
 def test_an_update_holds_every_task_in_its_share(model: Model) -> None:
-    streams = {n: Stream(model.tasks[n], ROWS, 0) for n in model.tasks}
-    mixed = MixedStream(streams, {"mood": 0.25, "words": 0.75})
+    streams = {"mood": Stream(model.tasks["mood"], ROWS, 0)}
+    streams["words"] = Stream(model.tasks["words"], ROWS * 3, 0)
+    mixed = MixedStream(streams, Mixture())
     tokens: Counter[str] = Counter()
     both = 0
     for _ in range(30):

@@ -3,7 +3,7 @@
 Read `embeddings`, `attention`, `feed_forward`, `layer`, `encoder`, then `heads` and `generator`.
 """
 
-from unmask.encoder.adapters import AdaptedLinear
+from unmask.encoder.adapters import AdaptedLinear, adapters_of
 from unmask.encoder.cache import Cache
 from unmask.encoder.config import EncoderConfig, preset
 from unmask.encoder.cross_entropy import cross_entropy
@@ -22,6 +22,7 @@ __all__ = [
     "LabelHead",
     "MaskedHead",
     "Pooling",
+    "adapters_of",
     "cross_entropy",
     "pool_mean",
     "preset",

@@ -57,3 +57,9 @@ class AdaptedLinear(nn.Linear):
         """Make an adapter's change the matrix's own."""
         change = self.adapter(adapter)
         self.weight.data += change.up.weight @ change.down.weight * change.scale
+
+
+def adapters_of(module: nn.Module) -> set[Tensor]:
+    """The weights of all adapters within a module."""
+    parts = [part for part in module.modules() if isinstance(part, AdaptedLinear)]
+    return {p for part in parts for p in part.adapters.parameters()}

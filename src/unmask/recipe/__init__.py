@@ -1,4 +1,4 @@
-"""What a run is: `options` holds its types, `reading` reads and checks the file."""
+"""What a run is: `options` and `train` hold its types, `reading` reads and checks the file."""
 
 from unmask.recipe.options import (
     AdapterOptions,
@@ -8,12 +8,12 @@ from unmask.recipe.options import (
     NewTokenizer,
     Run,
     Source,
-    Strict,
     TaskOptions,
-    TrainOptions,
     is_name,
 )
 from unmask.recipe.reading import Kinds, checked, json_schema, parse, read, run_model
+from unmask.recipe.strict import Strict
+from unmask.recipe.train import TrainOptions
 
 __all__ = [
     "AdapterOptions",

@@ -10,14 +10,11 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
-
-class Strict(BaseModel):
-    """Typed, immutable, and closed to keys that it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+from unmask.recipe.strict import Strict
+from unmask.recipe.train import TrainOptions
 
 
 class Source(Strict):
@@ -83,6 +80,12 @@ class TaskOptions(Strict):
     max_length: int | None = Field(None, gt=2, description="longest sequence in tokens")
     adapter: str | None = Field(None, description="of the encoder, that this task looks through")
     weight: float = Field(1.0, gt=0, description="of this task's loss among the others")
+    teacher: str | None = Field(
+        None, description="a bundle to imitate: its task of this name, or its one of this kind"
+    )
+    teacher_share: float = Field(
+        0.5, gt=0, le=1, description="of the loss that is the distance from the teacher"
+    )
     balance: float = Field(
         1.0,
         ge=1,
@@ -208,113 +211,33 @@ class EncoderOptions(Strict):
         return self
 
 
+Sampling = Literal["proportional", "uniform", "temperature"]
+
+
 class Mixture(Strict):
     """How often each task is drawn."""
 
-    sampling: Literal["proportional", "uniform", "temperature"] = "proportional"
+    sampling: Sampling = "proportional"
     temperature: float = Field(
         2.0, gt=0, description="rows ** (1 / temperature); 1 is proportional, large is uniform"
     )
+    towards: Sampling | None = Field(
+        None, description="a sampling that the shares have come to at the end of the run"
+    )
 
-    def shares(self, rows: Mapping[str, int]) -> dict[str, float]:
-        """The share of all rows drawn that each task gets."""
-        power = {"proportional": 1.0, "uniform": 0.0, "temperature": 1 / self.temperature}
-        raw = {task: count ** power[self.sampling] for task, count in rows.items()}
+    def shares(self, rows: Mapping[str, int], progress: float = 0.0) -> dict[str, float]:
+        """The share of the rows drawn that each task gets when so much of the run is over.
+
+        On the way `towards` another sampling it moves in a straight line, after the annealed
+        sampling of Stickland & Murray (arXiv:1902.02671).
+        """
+        first, last = (self._shares(rows, how) for how in (self.sampling, self.towards))
+        return {task: first[task] + (last[task] - first[task]) * progress for task in rows}
+
+    def _shares(self, rows: Mapping[str, int], how: Sampling | None) -> dict[str, float]:
+        powers = {"proportional": 1.0, "uniform": 0.0, "temperature": 1 / self.temperature}
+        raw = {task: count ** powers[how or self.sampling] for task, count in rows.items()}
         return {task: value / sum(raw.values()) for task, value in raw.items()}
-
-
-BUDGETS = ("epochs", "steps", "tokens", "minutes")
-
-# Defaults of `train` where the encoder is new; docs/pretraining.md has what they were measured by.
-FROM_NOTHING = {"optimiser": "muon", "learning_rate": 1.5e-3, "batch_tokens": 4096}
-
-
-class TrainOptions(Strict):
-    """The loop: how long, how fast, how exact."""
-
-    epochs: float | None = Field(None, gt=0, description="passes over the rows (3 unless said)")
-    steps: int | None = Field(None, gt=0, description="updates, in place of epochs")
-    tokens: int | None = Field(None, gt=0, description="tokens, in place of epochs")
-    minutes: float | None = Field(
-        None, gt=0, description="minutes of the clock, evaluations included, in place of epochs"
-    )
-    optimiser: Literal["adamw", "stable_adamw", "muon"] = "adamw"
-    learning_rate: float = Field(1e-4, gt=0, description="at its peak")
-    head_learning_rate: float | None = Field(
-        None, gt=0, description="for the tasks' heads (10 times learning_rate unless said)"
-    )
-    muon_learning_rate: float | None = Field(
-        None, gt=0, description="for Muon's matrices (4 times learning_rate unless said)"
-    )
-    batch_tokens: int = Field(512, gt=0, description="tokens an update, of all processes together")
-    microbatch_tokens: int = Field(
-        8192, gt=0, description="tokens that a process computes at once; more accumulate"
-    )
-    frozen: bool = Field(
-        False, description="learn heads and adapters only; the start's own tasks stay as they are"
-    )
-    layer_decay: float = Field(
-        1.0, gt=0, le=1, description="learning rate of a layer over that of the layer above it"
-    )
-    warmup: float = Field(0.1, ge=0, le=1, description="share of the run with a rising rate")
-    schedule: Literal["linear", "cosine", "constant", "wsd"] = "linear"
-    decay: float = Field(0.2, gt=0, le=1, description="share of the run in which wsd's rate falls")
-    batch_warmup: float = Field(
-        0, ge=0, le=1, description="share of the run in which updates grow to batch_tokens"
-    )
-    length_warmup: float = Field(
-        0, ge=0, le=1, description="share of the run in which windows of texts grow to all of them"
-    )
-    weight_decay: float = Field(0.01, ge=0)
-    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
-    r_drop: float = Field(
-        0, ge=0, description="weight of what two passes with other dropout disagree by"
-    )
-    adversarial: float = Field(
-        0, ge=0, description="length of a shift of the embeddings that raises the loss most"
-    )
-    precision: Literal["bf16", "fp32"] = "bf16"
-    evaluate_every: int | None = Field(
-        None, gt=0, description="updates between evaluations (five times a run unless said)"
-    )
-    patience: int | None = Field(
-        None, gt=0, description="evaluations without a better score after which a run ends"
-    )
-    save_every: int | None = Field(
-        None, gt=0, description="updates between checkpoints (every ten minutes unless said)"
-    )
-    device: str = Field("auto", description="cpu, cuda, or auto")
-    parallel: Literal["replicate", "shard"] = Field(
-        "replicate", description="under torchrun: each process has all weights, or a part of each"
-    )
-    seed: int = Field(0, ge=0)
-
-    @model_validator(mode="after")
-    def _one_budget(self) -> TrainOptions:
-        given = [k for k in BUDGETS if getattr(self, k)]
-        if len(given) > 1:
-            raise ValueError(f"one budget at a time: {' and '.join(given)} are both set")
-        return self
-
-    @model_validator(mode="after")
-    def _one_run(self) -> TrainOptions:
-        if self.schedule == "wsd" and self.warmup + self.decay > 1:
-            raise ValueError(
-                f"warmup {self.warmup} and decay {self.decay} are shares of one run: "
-                "together at most 1"
-            )
-        return self
-
-    @property
-    def budget(self) -> tuple[Literal["epochs", "steps", "tokens", "minutes"], float]:
-        """The unit of the budget and its size."""
-        if self.steps:
-            return "steps", self.steps
-        if self.tokens:
-            return "tokens", self.tokens
-        if self.minutes:
-            return "minutes", self.minutes
-        return "epochs", self.epochs or 3.0
 
 
 def check_name(where: str, name: str) -> None:
@@ -347,6 +270,11 @@ class Run(Strict):
         if self.train.frozen and self.train.adversarial:
             raise ValueError(
                 "train.adversarial shifts what a trunk learns from: this one is frozen"
+            )
+        if self.train.conflicts and (self.train.frozen or len(self.tasks) < 2):
+            raise ValueError(
+                "train.conflicts is of several tasks on one trunk that learns: "
+                + ("this one is frozen" if self.train.frozen else "there is one task only")
             )
         if self.train.frozen and self.encoder.source and self.encoder.tokenizer:
             raise ValueError(

@@ -17,11 +17,24 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, create_model
 
 from unmask.errors import UserError
-from unmask.recipe.options import BUDGETS, FROM_NOTHING, Run, TaskOptions, check_name
+from unmask.recipe.options import Run, TaskOptions, check_name
+from unmask.recipe.train import BUDGETS, FROM_NOTHING
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-4 is a number, as in YAML 1.2, and not a text."""
+    """YAML in which 1e-4 is a number, as in YAML 1.2, and not a text, and no key stands twice."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """A mapping, before what it merges from another (`<<`) is laid under its own keys."""
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                said = f"the key {key.value!r} stands there twice, and only one would count"
+                raise yaml.constructor.ConstructorError(None, None, said, key.start_mark)
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return node
 
 
 _Loader.add_implicit_resolver(

@@ -121,6 +121,11 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
         return None
 
     @property
+    def chooses(self) -> bool:
+        """Whether the best checkpoint is chosen by this task's score, among others."""
+        return True
+
+    @property
     def one_pass(self) -> bool:
         """Whether an answer is one pass over the examples as they are, which tasks can share."""
         own = type(self)
@@ -169,6 +174,16 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
         """How far two passes over a batch disagree, in nats, summed over targets (R-Drop).
 
         Only kinds whose outputs are distributions have it.
+        """
+        raise NotImplementedError
+
+    def imitate(
+        self, outputs: Outputs, teacher: Task[Any, Any], others: Outputs, batch: Batch | None
+    ) -> Tensor:
+        """How far outputs are from those of a teacher, summed over targets (distillation).
+
+        The teacher is a task of the same kind, with the same labels. There is no `batch` where
+        examples of several are compared. Only kinds that can be taught so have it.
         """
         raise NotImplementedError
 

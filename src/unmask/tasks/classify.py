@@ -13,22 +13,26 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from unmask.batch import Batch, Example
+from unmask.encoder import Hidden
 from unmask.errors import UserError
 from unmask.tasks.base import (
     Answer,
     Draw,
     Outputs,
     Row,
+    Task,
     check_texts,
     disagreement,
     placed,
     said_of,
 )
 from unmask.tasks.calibration import calibrated, fit_temperature, fit_vector
+from unmask.tasks.imitation import towards, towards_each
 from unmask.tasks.pooled import PooledOptions, PooledTask
+from unmask.tasks.reversal import reversed_gradient
 from unmask.tasks.tally import Choices, Tally
 
 log = logging.getLogger("unmask")
@@ -52,6 +56,12 @@ class ClassifyOptions(PooledOptions):
     class_weights: Literal["balanced"] | dict[str, float] | None = Field(
         None,
         description="of a label's rows in the loss: by rarity, or as {label: weight, …}",
+    )
+    reverse: float = Field(
+        0.0,
+        ge=0,
+        description="the encoder unlearns what tells these labels apart, this much: its gradient "
+        "is turned round (domains, languages)",
     )
     calibrate: Literal["temperature", "vector"] | None = Field(
         "temperature", description="how probabilities are fitted to the validation rows at the end"
@@ -190,6 +200,17 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
                 targets["label"] = np.array([self._number(self.truth(row))])  # (1,)
         return [Example((sequence,), (self.wanted(sequence),), targets)]
 
+    @property
+    def chooses(self) -> bool:
+        """Not where the encoder is to make the labels hard to tell."""
+        return not self.options.reverse
+
+    def outputs(self, head: nn.Module, hidden: Hidden, batch: Batch) -> Outputs:
+        if self.options.reverse and hidden.wanted.requires_grad:
+            turned = reversed_gradient(hidden.wanted, self.options.reverse)
+            hidden = Hidden(turned, hidden.last)
+        return super().outputs(head, hidden, batch)
+
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         logits, label = outputs["logits"].float(), batch.truth["label"]
         if self.options.multi_label:  # the mean over labels, so that a row counts once
@@ -208,6 +229,14 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
             pair = (torch.stack((torch.zeros_like(x), x), -1) for x in (a, b))  # (S, C, 2)
             return disagreement(*pair) / self.width
         return disagreement(a, b)
+
+    def imitate(
+        self, outputs: Outputs, teacher: Task[Any, Any], others: Outputs, batch: Batch | None
+    ) -> Tensor:
+        ours, theirs = outputs["logits"].float(), others["logits"].float()
+        if self.options.multi_label:
+            return towards_each(ours, theirs) / self.width
+        return towards(ours, theirs)
 
     def answers(
         self, outputs: Outputs, batch: Batch, examples: Sequence[Example]

@@ -20,9 +20,10 @@ from unmask.batch import Batch, Example
 from unmask.encoder import Encoder, Hidden, Pooling
 from unmask.errors import UserError
 from unmask.recipe import TaskOptions
-from unmask.tasks.base import Answer, Draw, Outputs, Row, placed, said_of, text_in
+from unmask.tasks.base import Answer, Draw, Outputs, Row, Task, placed, said_of, text_in
 from unmask.tasks.contrast import Contrast, info_nce
 from unmask.tasks.fellows import Fellows
+from unmask.tasks.imitation import towards_likeness
 from unmask.tasks.negatives import check_pairs, negatives_of
 from unmask.tasks.search import nearest, numbered, ranks
 
@@ -212,6 +213,18 @@ class Embed(Contrast[EmbedOptions, VectorAnswer]):
             for width in self.options.widths or [vectors.shape[1]]
         ]
         return torch.stack(losses).mean()
+
+    def imitate(
+        self, outputs: Outputs, teacher: Task[Any, Any], others: Outputs, batch: Batch | None
+    ) -> Tensor:
+        """What is like what, among all texts of the update; the mean over `widths`.
+
+        Halved, as in the loss, since an example has a query and a document.
+        """
+        ours, theirs = outputs["vector"].float(), others["vector"].float()
+        widths = self.options.widths or [ours.shape[1]]
+        far = [towards_likeness(ours[:, :w], theirs, self.options.temperature) for w in widths]
+        return torch.stack(far).mean() / 2
 
     def answers(
         self, outputs: Outputs, batch: Batch, examples: Sequence[Example]

@@ -16,6 +16,7 @@ from unmask.encoder import Encoder, Hidden, MaskedHead, cross_entropy
 from unmask.inputs.text import Encoded
 from unmask.tasks.base import Answer, Draw, Outputs, Row, Runner, Task
 from unmask.tasks.filling import best_first
+from unmask.tasks.imitation import towards
 from unmask.tasks.masking import MaskingOptions, choose
 from unmask.tasks.tally import Tally
 from unmask.tasks.translations import Translations
@@ -179,6 +180,11 @@ class Mlm(Task[MlmOptions, FillAnswer]):
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         return cross_entropy(outputs["logits"], batch.truth["token"])
+
+    def imitate(
+        self, outputs: Outputs, teacher: Task[Any, Any], others: Outputs, batch: Batch | None
+    ) -> Tensor:
+        return towards(outputs["logits"].float(), others["logits"].float())
 
     def answers(
         self, outputs: Outputs, batch: Batch, examples: Sequence[Example], top: int = 5

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unmask.batch import Batch, Example
 from unmask.errors import UserError
-from unmask.tasks.base import Answer, Draw, Outputs, Row, check_texts, placed, said_of
+from unmask.tasks.base import Answer, Draw, Outputs, Row, Task, check_texts, placed, said_of
 from unmask.tasks.pooled import PooledOptions, PooledTask
 
 
@@ -90,6 +90,14 @@ class Regress(PooledTask[RegressOptions, NumberAnswer]):
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         """Half the squared error: minus the log-likelihood under unit noise, but for a constant."""
         return (outputs["logits"].float()[:, 0] - batch.truth["label"]).square().sum() / 2
+
+    def imitate(
+        self, outputs: Outputs, teacher: Task[Any, Any], others: Outputs, batch: Batch | None
+    ) -> Tensor:
+        """Half the squared difference of the numbers, in deviations of this task's rows."""
+        numbers = others["logits"].float()[:, 0] * teacher.facts["deviation"]
+        scaled = (numbers + teacher.facts["mean"] - self.facts["mean"]) / self.facts["deviation"]
+        return (outputs["logits"].float()[:, 0] - scaled).square().sum() / 2
 
     def answers(
         self, outputs: Outputs, batch: Batch, examples: Sequence[Example]

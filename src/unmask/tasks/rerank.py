@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from unmask.batch import Batch, Example
 from unmask.errors import UserError
-from unmask.tasks.base import Answer, Draw, Outputs, Row, check_texts, placed, said_of
+from unmask.tasks.base import Answer, Draw, Outputs, Row, Task, check_texts, placed, said_of
+from unmask.tasks.imitation import towards, towards_each
 from unmask.tasks.negatives import check_pairs, negatives_of
 from unmask.tasks.pooled import PooledOptions, PooledTask
 
@@ -159,6 +160,18 @@ class Rerank(PooledTask[RerankOptions, RelevanceAnswer]):
         table = nn.utils.rnn.pad_sequence([*groups], batch_first=True, padding_value=-torch.inf)
         right = table.new_zeros(len(table), dtype=torch.long)  # a group's first
         return F.cross_entropy(table, right, reduction="sum")
+
+    def imitate(
+        self, outputs: Outputs, teacher: Task[Any, Any], others: Outputs, batch: Batch | None
+    ) -> Tensor:
+        """Over the documents of a group, or of each row by itself where there are labels."""
+        assert batch is not None
+        ours, theirs = (out["logits"].float()[:, 0] for out in (outputs, others))  # (S,)
+        if self.options.label:
+            return towards_each(ours, theirs)
+        sizes = batch.truth["size"].tolist()
+        pairs = zip(torch.split(ours, sizes), torch.split(theirs, sizes), strict=True)
+        return torch.stack([towards(a, b) for a, b in pairs]).sum()
 
     def answers(
         self, outputs: Outputs, batch: Batch, examples: Sequence[Example]

@@ -19,6 +19,7 @@ from unmask.recipe import TaskOptions
 from unmask.tasks.base import Draw, Outputs, Row, Runner, Task, placed, said_of, text_in
 from unmask.tasks.candidates import Reading, SpanAnswer
 from unmask.tasks.gold import Gold, read_gold, survey
+from unmask.tasks.imitation import SOFTNESS
 from unmask.tasks.overlap import exact, f1
 from unmask.tasks.windows import best_threshold, draw_windows, grouped_logsumexp, mark
 
@@ -169,6 +170,18 @@ class Span(Task[SpanOptions, SpanAnswer]):
         every = grouped_logsumexp(logits, group, groups)  # (E, 2)
         right = grouped_logsumexp(logits.masked_fill(~gold, -math.inf), group, groups)
         return (every - right).sum() / 2
+
+    def imitate(
+        self, outputs: Outputs, teacher: Task[Any, Any], others: Outputs, batch: Batch | None
+    ) -> Tensor:
+        """Over all windows of a context, of beginnings and of ends, halved."""
+        assert batch is not None
+        group, groups = batch.group[batch.wanted_owner], _examples(batch)  # (N,)
+        q, p = (
+            logits - grouped_logsumexp(logits, group, groups)[group]
+            for logits in (out["logits"].float() / SOFTNESS for out in (outputs, others))
+        )  # (N, 2)
+        return (p.exp() * (p - q)).sum() / 2 * SOFTNESS**2
 
     def answers(
         self, outputs: Outputs, batch: Batch, examples: Sequence[Example], top: int = 1

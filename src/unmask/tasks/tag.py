@@ -17,6 +17,7 @@ from unmask.encoder import Encoder, HeadConfig, Hidden, LabelHead
 from unmask.errors import UserError
 from unmask.recipe import TaskOptions
 from unmask.tasks.base import Draw, Outputs, Row, Task, placed, said_of
+from unmask.tasks.imitation import towards
 from unmask.tasks.spans_of_tags import OUTSIDE, PLAIN, Span, Tagset, scheme
 from unmask.tasks.tag_answers import (
     TagAnswer,
@@ -169,6 +170,11 @@ class Tag(Task[TagOptions, TagAnswer]):
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
         return F.cross_entropy(outputs["logits"].float(), batch.truth["tag"], reduction="sum")
+
+    def imitate(
+        self, outputs: Outputs, teacher: Task[Any, Any], others: Outputs, batch: Batch | None
+    ) -> Tensor:
+        return towards(outputs["logits"].float(), others["logits"].float())
 
     def answers(
         self, outputs: Outputs, batch: Batch, examples: Sequence[Example]

@@ -16,6 +16,7 @@ from unmask.recipe import TrainOptions
 from unmask.tasks import Contrast, Task
 from unmask.training import parallel
 from unmask.training.processes import Processes
+from unmask.training.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,15 @@ class Member:
     parts: Sequence[Part]
     targets: float  # of all processes
     weight: float  # of its mean loss in the gradient
+    teacher: Teacher | None = None
 
 
 def one_by_one(model: Model, members: Sequence[Member], options: TrainOptions) -> list[Tensor]:
     """The tasks' losses, each the sum over its parts; their weighted gradient is added to `.grad`.
 
-    Several members have the same sequences, part for part, and share each pass. Regularisers that
-    the options ask for are in the gradient, and not in the losses; they are for members on their
-    own.
+    Several members have the same sequences, part for part, and share each pass. Teachers, and
+    regularisers that the options ask for, are in the gradient and not in the losses; regularisers
+    are for members on their own.
     """
     totals = [torch.zeros((), device=model.device) for _ in members]
     for parts in zip(*(member.parts for member in members), strict=True):
@@ -61,12 +63,13 @@ def one_by_one(model: Model, members: Sequence[Member], options: TrainOptions) -
             with model.autocast():
                 batches = [part.batch for part in parts]
                 found = model.shared_outputs([member.task for member in members], batches)
-                losses = [
-                    member.task.loss(outputs, part.batch) * part.share(member)
+                both = [
+                    _loss(member, part, outputs, part.batch)
                     for member, outputs, part in zip(members, found, parts, strict=True)
                 ]
-            weights = [member.weight for member in members]
-            gradient_of = torch.stack([x * w for x, w in zip(losses, weights, strict=True)]).sum()
+            losses = [loss for loss, _ in both]
+            weighted = [own * m.weight for (_, own), m in zip(both, members, strict=True)]
+            gradient_of = torch.stack(weighted).sum()
         torch.autograd.backward(gradient_of)
         totals = [total + loss.detach() for total, loss in zip(totals, losses, strict=True)]
     return totals
@@ -76,22 +79,35 @@ def _alone(
     model: Model, member: Member, part: Part, options: TrainOptions
 ) -> tuple[Tensor, Tensor]:
     """The loss of one task's part, and what the gradient is to be taken of."""
-    task, share = member.task, part.share(member)
+    task = member.task
     shift = _no_shift(model, part.batch) if options.adversarial else None
     with model.autocast():
         outputs, batch = model(task, part.batch, part.hidden, shift)
-        own = loss = task.loss(outputs, batch) * share
+        loss, own = _loss(member, part, outputs, batch)
         if options.r_drop:  # (Liang et al., arXiv:2106.14448)
             others, again = model(task, part.batch, part.hidden)
-            own = (loss + task.loss(others, again) * share) / 2
-            own = own + options.r_drop * task.divergence(outputs, others) * share
+            own = (own + _loss(member, part, others, again)[1]) / 2
+            apart = task.divergence(outputs, others) * part.share(member)
+            own = own + options.r_drop * apart
     if shift is None:
         return loss, own * member.weight
     torch.autograd.backward(own * member.weight)
     worst = _steepest(shift, part.batch, options.adversarial)
     with model.autocast():
         outputs, batch = model(task, part.batch, part.hidden, worst)
-        return loss, task.loss(outputs, batch) * share * member.weight
+        return loss, _loss(member, part, outputs, batch)[1] * member.weight
+
+
+def _loss(
+    member: Member, part: Part, outputs: dict[str, Tensor], batch: Batch
+) -> tuple[Tensor, Tensor]:
+    """The loss of a part, and the same with what a teacher says."""
+    task, teacher, share = member.task, member.teacher, part.share(member)
+    loss = task.loss(outputs, batch) * share
+    if teacher is None:
+        return loss, loss
+    far = task.imitate(outputs, teacher.task, teacher.outputs(batch), batch) * share
+    return loss, teacher.mixed(loss, far)
 
 
 def _no_shift(model: Model, batch: Batch) -> Tensor:
@@ -132,19 +148,25 @@ def all_together(
             return model(task, parts[number].batch)
 
     last = len(parts) - 1
-    outputs, truths = [], []
+    teacher = member.teacher
+    outputs, truths, taught = [], [], []
     for number, part in enumerate(parts):
         with torch.set_grad_enabled(number == last):
             found, batch = forward(number)
         outputs.append((found, part))
         truths.append((batch.truth, part))
+        taught.append((teacher.outputs(batch) if teacher else {}, part))
     whole, places = parallel.gather(_joined(outputs), processes)
     truth, _ = parallel.gather(_joined(truths), processes)
     for tensor in whole.values():
         tensor.requires_grad_()
-    loss = task.contrast(whole, truth) / max(member.targets, 1)
+    own = loss = task.contrast(whole, truth) / max(member.targets, 1)
+    if teacher:
+        others, _ = parallel.gather(_joined(taught), processes)
+        far = task.imitate(whole, teacher.task, others, None) / max(member.targets, 1)
+        own = teacher.mixed(loss, far)
     gradients = torch.autograd.grad(
-        loss * member.weight, list(whole.values()), materialize_grads=True
+        own * member.weight, list(whole.values()), materialize_grads=True
     )
     pieces = {
         name: torch.split(gradient[places[name]], [len(part.rows(o[name])) for o, part in outputs])

@@ -9,8 +9,13 @@ from unmask.model import Model
 from unmask.recipe import Run
 
 
-def model_card(model: Model, run: Run, found: Sequence[Score], made: str) -> str:
-    """Markdown for the bundle's README.md; `made` says in what precision, seed and time."""
+def model_card(
+    model: Model, run: Run, found: Sequence[Score], made: str, conflicts: Sequence[str] = ()
+) -> str:
+    """Markdown for the bundle's README.md; `made` says in what precision, seed and time.
+
+    `conflicts` says of each pair of tasks how their gradients got on, where that was measured.
+    """
     config = model.encoder.config
     weights = sum(p.numel() for p in model.parameters())
     lines = [
@@ -36,6 +41,9 @@ def model_card(model: Model, run: Run, found: Sequence[Score], made: str) -> str
         )
     if not found:
         lines.append("| – | no rows were held out to score | | | | | |")
+    if conflicts:
+        lines += ["", "## Tasks against one another", "", "Gradients on the shared encoder:", ""]
+        lines += [f"- {line}" for line in conflicts]
     lines += [
         "",
         "Scores are of this recipe's own rows, in fp32, with 95 % intervals from resampling them. "

@@ -33,6 +33,7 @@ from unmask.training.processes import Processes
 from unmask.training.schedule import batch_tokens_at, longest_at, rate_at
 from unmask.training.stop import Stop, Stopped
 from unmask.training.stream import MixedStream
+from unmask.training.teacher import Teacher
 from unmask.training.update import apply, gradient
 
 log = logging.getLogger("unmask")
@@ -49,11 +50,15 @@ class Loop:
         valid: Mapping[str, Sequence[Row]],
         folder: Path,
         processes: Processes,
+        teachers: Mapping[str, Teacher],
     ) -> None:
         """Take up a model, whose weights are the same on all processes."""
         self.model, self.options = model, run.train
         self.rows = {name: fingerprint(own, valid.get(name)) for name, own in rows.items()}
         self.valid, self.folder, self.processes = valid, folder, processes
+        self.teachers = teachers
+        for teacher in teachers.values():
+            teacher.model.precision = model.precision
         parallel.spread(model, self.options.parallel, processes)
         # What is sharded is gathered by a pass through the whole model, and by no other.
         room = 0 if self.options.parallel == "shard" else ROOM
@@ -63,7 +68,7 @@ class Loop:
         self.meter = Meter(self.options, sum(len(r) for r in rows.values()))
         most = model.text.max_length
         self.longest = max(task.options.max_length or most for task in model.tasks.values())
-        self.guard = Guard(self.options.clip)
+        self.guard = Guard(self.options.clip, rows, self.options.lost_task == "leave")
         self.best = -math.inf  # the highest mean of the tasks' headlines
         self.worse = 0  # evaluations since then
         self.last = folder / "checkpoints"  # the newest checkpoint, once there is one
@@ -90,9 +95,10 @@ class Loop:
         self.optimiser.load(start.moments)
         start.moments.clear()  # they take twice the memory of the model
         self.last = start.path
+        self.guard.load(state["guard"])
+        self._leave_lost()
         self.stream.load(state["stream"])
         self.meter.load(state["meter"])
-        self.guard.load(state["guard"])
         self.best = -math.inf if state["best"] is None else state["best"]
         self.worse = state["worse"]
         if checkpoint.best_hash(self.folder / "checkpoints") != state["best_hash"]:
@@ -148,10 +154,13 @@ class Loop:
         )
         meter.count(chunks)
         self.optimiser.set_rate(rate_at((share + meter.share) / 2, options))
-        found = gradient(self.model, chunks, options, meter.steps, self.processes, self.features)
+        found = gradient(
+            self.model, chunks, options, meter.steps, self.processes, self.features, self.teachers
+        )
         if self.guard.judge(meter.steps, found.losses, found.norm):
             apply(self.optimiser, found, options)
         self.optimiser.zero_grad()
+        self._leave_lost()
         meter.seconds = self.processes.largest({"seconds": meter.elapsed()})["seconds"]
         self.journal.write(
             {
@@ -162,9 +171,17 @@ class Loop:
                 "rate": self.optimiser.rate,
                 "gradient_norm": _finite(found.norm),
                 "loss": {name: _finite(loss) for name, loss in found.losses.items()},
+                **({"cosines": _finites(found.cosines)} if found.cosines else {}),
             }
         )
         return found.losses
+
+    def _leave_lost(self) -> None:
+        """Do without the tasks that the guard has given up, which are then not chosen by either."""
+        for name in self.guard.left.keys() & self.stream.streams.keys():
+            self.meter.leave(len(self.stream.streams[name].rows))
+            self.stream.leave(name)
+            self.valid = {other: rows for other, rows in self.valid.items() if other != name}
 
     def score(self, stop: Stop) -> None:
         """Score the validation rows; keep the model if it is the best so far."""
@@ -230,6 +247,10 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None  # JSON has no word for the others
 
 
+def _finites(values: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+    return {a: {b: _finite(value) for b, value in own.items()} for a, own in values.items()}
+
+
 def fingerprint(*splits: Sequence[Row] | None) -> str:
     """A short name for these rows: their number, their places, and some of them."""
     digest = blake2b(digest_size=8)
@@ -270,8 +291,8 @@ def calibrate(model: Model, rows: Mapping[str, Sequence[Row]]) -> None:
 
 
 def _mean_headline(model: Model, found: Sequence[Score]) -> float:
-    names = {score.task for score in found}
-    return sum(headline(model.tasks[name], found) for name in names) / len(names)
+    names = {score.task for score in found if model.tasks[score.task].chooses}
+    return sum(headline(model.tasks[name], found) for name in names) / max(len(names), 1)
 
 
 def _summary(model: Model, found: Sequence[Score]) -> str:

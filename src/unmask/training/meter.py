@@ -11,6 +11,7 @@ from unmask.recipe import TrainOptions
 from unmask.training.stream import Chunk
 
 _SAVE_SECONDS = 600.0
+_MARKS = ("scored_steps", "scored_share", "saved")  # what was done when
 
 
 @dataclass
@@ -22,6 +23,8 @@ class Meter:
     steps: int = 0
     tokens: int = 0
     rows: int = 0
+    before: float = 0.0  # epochs, until the last time that a task was left out …
+    since: int = 0  # … and rows by then
     seconds: float = 0.0
     scored_steps: int = 0  # when the rows were last scored
     scored_share: float = 0.0
@@ -42,6 +45,16 @@ class Meter:
         """Take this time off the clock."""
         self._began += seconds
 
+    def leave(self, rows: int) -> None:
+        """From now on an epoch has so many rows fewer."""
+        self.before, self.since = self.epochs, self.rows
+        self.epoch_rows -= rows
+
+    @property
+    def epochs(self) -> float:
+        """Passes over the rows so far."""
+        return self.before + (self.rows - self.since) / max(self.epoch_rows, 1)
+
     @property
     def share(self) -> float:
         """How much of the budget is used, from 0 to 1."""
@@ -50,7 +63,7 @@ class Meter:
             "steps": self.steps,
             "tokens": self.tokens,
             "minutes": self.seconds / 60,
-            "epochs": self.rows / max(self.epoch_rows, 1),
+            "epochs": self.epochs,
         }
         return min(used[unit] / size, 1.0)
 
@@ -79,8 +92,8 @@ class Meter:
 
     def state(self) -> dict[str, Any]:
         """All of it, as plain data."""
-        names = ("steps", "tokens", "rows", "seconds", "scored_steps", "scored_share", "saved")
-        return {name: getattr(self, name) for name in names}
+        names = ("steps", "tokens", "rows", "before", "since", "seconds")
+        return {name: getattr(self, name) for name in (*names, *_MARKS)}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from what was used before."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from unmask.encoder import AdaptedLinear, Encoder
+from unmask.encoder import Encoder, adapters_of
 from unmask.encoder.attention import Attention
 from unmask.encoder.feed_forward import FeedForward
 from unmask.errors import UserError
@@ -95,7 +95,7 @@ def make_optimiser(model: Model, options: TrainOptions) -> Optimiser:
     share = _shares(model.encoder, options.layer_decay)
     head_rate = options.head_learning_rate or 10 * options.learning_rate
     found: dict[tuple[float, float], list[Tensor]] = {}
-    trunk = set(model.encoder.parameters()) - _adapters(model.encoder)
+    trunk = set(model.encoder.parameters()) - adapters_of(model.encoder)
     for p in model.parameters():
         if p.requires_grad and p not in blocks:
             rate = options.learning_rate * share.get(p, 1.0) if p in trunk else head_rate
@@ -126,11 +126,6 @@ def make_optimiser(model: Model, options: TrainOptions) -> Optimiser:
     ]
     muon = Muon(stacks, lr=rate, weight_decay=options.weight_decay)
     return Optimiser([adamw, muon], model, options.learning_rate)
-
-
-def _adapters(encoder: Encoder) -> set[Tensor]:
-    parts = [part for part in encoder.modules() if isinstance(part, AdaptedLinear)]
-    return {p for part in parts for p in part.adapters.parameters()}
 
 
 def _shares(encoder: Encoder, decay: float) -> dict[Tensor, float]:
@@ -174,7 +169,7 @@ def _of_another(difference: str) -> UserError:
 
 def _stacked(encoder: Encoder) -> dict[Tensor, int]:
     """The matrices inside the layers, and how many stand in each, one above the other."""
-    new = _adapters(encoder)
+    new = adapters_of(encoder)
     stacked: dict[Tensor, int] = {}
     for module in encoder.layers.modules():
         if isinstance(module, Attention):

@@ -31,7 +31,7 @@ def spread(model: Model, how: str, processes: Processes) -> None:
         register_fsdp_forward_method(model, "shared_outputs")  # weights are gathered for it too
 
 
-def sum_gradients(model: nn.Module, processes: Processes) -> None:
+def sum_gradients(weights: Iterable[nn.Parameter], processes: Processes) -> None:
     """Add up the gradients of whole weights over the processes; sharded ones add up on their own.
 
     Done once an update, after all its microbatches. torch's DistributedDataParallel adds up during
@@ -41,7 +41,7 @@ def sum_gradients(model: nn.Module, processes: Processes) -> None:
     if processes.size == 1:
         return
     bucket: list[Tensor] = []
-    for p in model.parameters():
+    for p in weights:
         if p.grad is None or isinstance(p.grad, DTensor):
             continue
         bucket.append(p.grad)

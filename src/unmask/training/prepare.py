@@ -20,6 +20,7 @@ from unmask.recipe import Run, TaskOptions
 from unmask.tasks import KINDS, Draw, Task, row_rng
 from unmask.training.centroids import begin_at_centroids
 from unmask.training.start import start_of
+from unmask.training.teacher import Teacher, teachers_of
 
 log = logging.getLogger("unmask")
 
@@ -30,6 +31,7 @@ class Prepared:
 
     model: Model
     splits: dict[str, Splits]
+    teachers: dict[str, Teacher]
 
     def rows(self, split: str) -> dict[str, Rows]:
         """The rows of one split by task, where there are any."""
@@ -95,7 +97,8 @@ def _ready(model: Model, run: Run, splits: dict[str, Splits], device: torch.devi
     _warn_of_duplicates(run, splits)
     if run.train.frozen:
         _freeze(model, run)
-    return Prepared(model.to(device), splits)
+    own = {name: model.tasks[name] for name in run.tasks}
+    return Prepared(model.to(device), splits, teachers_of(own, model, device))
 
 
 def _freeze(model: Model, run: Run) -> None:

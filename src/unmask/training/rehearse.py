@@ -94,7 +94,8 @@ def _cost(prepared: Prepared, run: Run) -> dict[str, Any]:
     for step in range(UPDATES):
         began = time.perf_counter()
         chunks = stream.take(options.batch_tokens, progress=1.0)  # all warm-ups are over
-        apply(optimiser, gradient(model, chunks, options, step, alone), options)
+        found = gradient(model, chunks, options, step, alone, teachers=prepared.teachers)
+        apply(optimiser, found, options)
         optimiser.zero_grad()
         seconds.append(time.perf_counter() - began)
         tokens.append(sum(chunk.tokens for chunk in chunks))

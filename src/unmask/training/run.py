@@ -20,7 +20,7 @@ from unmask.recipe import Run
 from unmask.runtime.memory import reuse_freed_memory
 from unmask.runtime.threads import use_available_cpus
 from unmask.tasks import OPTIONS
-from unmask.training import checkpoint
+from unmask.training import checkpoint, conflicts
 from unmask.training.card import model_card
 from unmask.training.checkpoint import Checkpoint
 from unmask.training.folder import check_recipe, check_room, clear, finished, forget, sweep, tidy
@@ -155,7 +155,8 @@ def _train_one(
     model.precision = fitting_precision(run.train.precision, model.device)
     made = f"in {model.precision} with seed {run.train.seed}"
     rows = prepared.rows("train")
-    loop = Loop(model, run, rows, prepared.rows("valid"), folder, processes)
+    teachers = prepared.teachers
+    loop = Loop(model, run, rows, prepared.rows("valid"), folder, processes, teachers)
     if start is not None:
         loop.resume(start, force)
     best = loop.fit()
@@ -167,8 +168,24 @@ def _train_one(
     seconds = loop.meter.seconds
     if processes.first:
         records = [score.record() for score in found]
-        card = model_card(model, run, found, f"{made}, in {seconds / 60:.1f} minutes")
+        told = _conflicts(folder) if run.train.conflicts else []
+        made = f"{made}, in {seconds / 60:.1f} minutes" + "".join(
+            f"; task {name} was left out at step {step}, as its loss was not finite"
+            for name, step in loop.guard.left.items()
+        )
+        card = model_card(model, run, found, made, told)
         bundle.save(model, folder / "bundle", recipe=run.dump(), scores=records, card=card)
         tidy(folder)
     processes.wait()
     return Trained(folder, model, found, seconds)
+
+
+def _conflicts(folder: Path) -> list[str]:
+    """Write how the tasks' gradients got on into the run folder, and say it."""
+    with (folder / "metrics.jsonl").open(encoding="utf-8") as lines:
+        found = conflicts.summary(lines)
+    files.write_json(folder / "conflicts.json", found)
+    told = conflicts.said(found)
+    for line in told:
+        log.info("%s", line)
+    return told

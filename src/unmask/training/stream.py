@@ -11,7 +11,7 @@ import numpy as np
 from unmask.batch import Example
 from unmask.data.rows import Rows
 from unmask.errors import UserError
-from unmask.recipe import Run
+from unmask.recipe import Mixture, Run
 from unmask.tasks import Draw, Row, Task, row_rng
 from unmask.training.balance import before, parts_of, times
 
@@ -147,12 +147,14 @@ class MixedStream:
     """Several streams, each drawn so that its share of the rows stays what the mixture says.
 
     The task that lags furthest behind its share comes next: no dice, so the shares hold at
-    every moment and there is no state but the streams' own.
+    every moment and there is no state but the streams' own. A share that changes in the course of
+    the run was so far, on average, what it was when half as much of the run was over.
     """
 
-    def __init__(self, streams: Mapping[str, Stream], shares: Mapping[str, float]) -> None:
+    def __init__(self, streams: Mapping[str, Stream], mixture: Mixture) -> None:
         self.streams = dict(streams)
-        self.shares = dict(shares)
+        self.mixture = mixture
+        self.rows = {name: len(stream.rows) for name, stream in streams.items()}
         self.units: dict[str, list[str]] = {}  # tasks that draw the same rows at the same time
         for name, stream in self.streams.items():
             self.units.setdefault(stream.order, []).append(name)
@@ -169,7 +171,12 @@ class MixedStream:
         for name, own in rows.items():
             order = next((n for n, one in streams.items() if _alike(one, tasks[name], own)), name)
             streams[name] = Stream(tasks[name], own, run.train.seed, order)
-        return cls(streams, run.mixture.shares({name: len(own) for name, own in rows.items()}))
+        return cls(streams, run.mixture)
+
+    @property
+    def drawn(self) -> int:
+        """Rows begun so far, of all tasks."""
+        return sum(stream.drawn for stream in self.streams.values())
 
     @property
     def finished(self) -> int:
@@ -184,9 +191,11 @@ class MixedStream:
         """
         chunks: dict[str, Chunk] = {}
         left = tokens
+        now = self.mixture.shares(self.rows, progress)
+        due = self.mixture.shares(self.rows, progress / 2)  # of all that was drawn so far
         while left > 0:
-            first = min(self.units, key=lambda n: self.streams[n].drawn / self.shares[n])
-            size = max(int(tokens * self.shares[first]), 1)
+            first = min(self.units, key=lambda n: self.streams[n].drawn / due[n])
+            size = max(int(tokens * now[first]), 1)
             asked = min(-(-left // len(self.units[first])), size)
             for name in self.units[first]:
                 rows = None if name == first else self.streams[first].finished
@@ -195,6 +204,12 @@ class MixedStream:
                 chunks[name] = Chunk(name, old.examples + new.examples, old.rows + new.rows)
                 left -= new.tokens
         return list(chunks.values())
+
+    def leave(self, task: str) -> None:
+        """Draw nothing more of a task; those that drew its rows with it go on together."""
+        del self.streams[task], self.rows[task]
+        members = [[name for name in unit if name != task] for unit in self.units.values()]
+        self.units = {unit[0]: unit for unit in members if unit}
 
     def state(self) -> dict[str, Any]:
         """The place in the data of each task."""

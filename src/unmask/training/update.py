@@ -17,11 +17,13 @@ from unmask.recipe import TrainOptions
 from unmask.tasks import Contrast
 from unmask.training import parallel
 from unmask.training.backward import Member, Part, all_together, one_by_one
+from unmask.training.conflicts import Conflicts
 from unmask.training.features import Features
 from unmask.training.optimiser import Optimiser, gradient_norm
 from unmask.training.processes import Processes
 from unmask.training.share import Microbatch, share_out
 from unmask.training.stream import Chunk
+from unmask.training.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Gradient:
 
     losses: dict[str, float]  # the mean of each task, over the targets of all processes
     norm: float
+    cosines: dict[str, dict[str, float]]  # of two tasks' gradients on the trunk, if asked for
 
 
 def gradient(
@@ -39,20 +42,33 @@ def gradient(
     step: int,
     processes: Processes,
     features: Features | None = None,
+    teachers: Mapping[str, Teacher] | None = None,
 ) -> Gradient:
     """The gradient of an update's loss, the same on all processes.
 
     All that is random in it follows from the seed, the step and the process, so there is no
-    random state to keep. `features` are those of a trunk that is frozen.
+    random state to keep. `features` are those of a trunk that is frozen; `teachers` are of some
+    tasks.
     """
     torch.manual_seed(_seed(options.seed, step, processes.rank))
     microbatches = share_out(chunks, options.microbatch_tokens, processes)
     tokens = {chunk.task: chunk.tokens for chunk in chunks}
     share = {task: count / sum(tokens.values()) for task, count in tokens.items()}
     scale = parallel.gradient_scale(options.parallel, processes)
-    losses = accumulate(model, microbatches, share, processes, options, scale, features)
-    parallel.sum_gradients(model, processes)
-    return Gradient(losses, float(gradient_norm(model)))
+    conflicts = None
+    if options.conflicts:
+        rng = np.random.default_rng((options.seed, step))
+        conflicts = Conflicts(model, options.conflicts, processes, rng)
+        share = {task: share[task] for task in conflicts.order(share)}
+    losses = accumulate(
+        model, microbatches, share, processes, options, scale, features, conflicts, teachers
+    )
+    if conflicts:
+        conflicts.join()
+    rest = conflicts.rest(model) if conflicts else model.parameters()
+    parallel.sum_gradients(rest, processes)
+    cosines = conflicts.cosines if conflicts else {}
+    return Gradient(losses, float(gradient_norm(model)), cosines)
 
 
 def apply(optimiser: Optimiser, found: Gradient, options: TrainOptions) -> None:
@@ -68,6 +84,8 @@ def accumulate(
     options: TrainOptions,
     scale: float = 1.0,
     features: Features | None = None,
+    conflicts: Conflicts | None = None,
+    teachers: Mapping[str, Teacher] | None = None,
 ) -> dict[str, float]:
     """Add this process's part of the gradient to the weights' `.grad`; the mean loss of each task.
 
@@ -88,7 +106,7 @@ def accumulate(
         own[micro.task] += micro.counted and task.targets(batch)
     targets = processes.total(own)
     losses: dict[str, Tensor] = {}
-    alone = features is not None or options.r_drop or options.adversarial
+    alone = features is not None or options.r_drop or options.adversarial or conflicts
     for names in [[name] for name in share] if alone else _alike(model, contents):
         members = [
             Member(
@@ -96,6 +114,7 @@ def accumulate(
                 parts[name],
                 targets[name],
                 model.tasks[name].options.weight * share[name] * scale,
+                (teachers or {}).get(name),
             )
             for name in names
         ]
@@ -106,6 +125,8 @@ def accumulate(
             losses[names[0]] = all_together(model, first, members[0], processes)
         else:
             losses |= zip(names, one_by_one(model, members, options), strict=True)
+        if conflicts:
+            conflicts.take(names[0])
     return processes.total({name: float(losses[name]) for name in share})
 
 

@@ -9,8 +9,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from unmask.errors import UserError
-from unmask.recipe import TaskOptions
-from unmask.recipe.options import Strict
+from unmask.recipe import Strict, TaskOptions
 
 _ONE_BY_ONE = ("beams", "temperature", "no_repeat")  # what needs a left and a right
 

@@ -1,0 +1,95 @@
+"""A task whose loss is not finite is named; the run ends, or goes on without it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import unmask
+from unmask.data.splits import split_rows
+from unmask.errors import UserError
+from unmask.training.guard import Guard
+from unmask.training.run import Trained
+
+
+def judged(guard: Guard, steps: range, **losses: float) -> None:
+    for step in steps:
+        guard.judge(step, losses, 1.0)
+
+
+def test_only_the_task_to_blame_is_left() -> None:
+    guard = Guard(1.0, ["mood", "words"], leave=True)
+    judged(guard, range(1, 20), mood=math.nan, words=1.0)
+    assert guard.left == {}
+    judged(guard, range(20, 21), mood=math.inf, words=1.0)
+    assert guard.left == {"mood": 20}
+    judged(guard, range(21, 40), words=math.nan)
+    with pytest.raises(UserError, match=r"task words: the loss is not finite at step 40"):
+        judged(guard, range(40, 41), words=math.nan)  # nothing would be left
+
+
+def test_a_gradient_is_no_single_tasks() -> None:
+    guard = Guard(1.0, ["mood", "words"], leave=True)
+    for step in range(1, 20):
+        guard.judge(step, {"mood": 1.0, "words": 1.0}, math.nan)
+    with pytest.raises(UserError, match="the gradient is not finite at step 20"):
+        guard.judge(20, {"mood": 1.0, "words": 1.0}, math.nan)
+
+
+@pytest.fixture
+def recipe(tiny_recipe: dict[str, Any]) -> dict[str, Any]:
+    """Two tasks, of which `mood` weighs some rows by more than a float can hold."""
+    labels = tiny_recipe["tasks"]["mood"].get("label", "label")
+    tiny_recipe["tasks"]["mood"] |= {"label": labels, "class_weights": {"pos": 1e39, "neg": 1e39}}
+    tiny_recipe["train"] |= {"steps": 40, "batch_tokens": 200, "schedule": "constant", "warmup": 0}
+    return tiny_recipe
+
+
+def lines(trained: Trained) -> list[dict[str, Any]]:
+    every = [json.loads(line) for line in (trained.folder / "metrics.jsonl").open()]
+    return [line for line in every if "loss" in line]
+
+
+def test_the_others_go_on(
+    recipe: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trained = unmask.train(recipe, tmp_path / "run", ["train.lost_task=leave"])
+    assert "task mood is left out from step 20 on" in caplog.text
+    found = lines(trained)
+    assert len(found) == 40
+    assert all(line["loss"]["mood"] is None for line in found[:20])
+    assert all(set(line["loss"]) == {"words"} for line in found[20:])
+    assert found[-1]["loss"]["words"] < found[0]["loss"]["words"]
+    assert "task mood was left out at step 20" in (trained.bundle / "README.md").read_text()
+
+    unmask.train(recipe, tmp_path / "again", ["train.lost_task=leave", "train.steps=30"])
+    resumed = unmask.train(
+        recipe, tmp_path / "again", ["train.lost_task=leave"], resume=True, force=True
+    )
+    assert [line["loss"] for line in lines(resumed)] == [line["loss"] for line in found]
+
+
+def test_epochs_are_then_of_the_others(recipe: dict[str, Any], tmp_path: Path) -> None:
+    del recipe["train"]["steps"]
+    changes = ["train.lost_task=leave", "train.epochs=12", "train.batch_tokens=100"]
+    trained = unmask.train(recipe, tmp_path / "run", changes)
+    rows = lines(trained)[-1]["rows"]
+    left = next(i for i, line in enumerate(lines(trained)) if "mood" not in line["loss"])
+    before = lines(trained)[left - 1]["rows"]
+    own = len(split_rows("words", _options(trained, "words"), 0).train)
+    other = len(split_rows("mood", _options(trained, "mood"), 0).train)
+    expected = before + (12 - before / (own + other)) * own
+    assert rows == pytest.approx(expected, abs=8)
+
+
+def _options(trained: Trained, task: str) -> Any:
+    return trained.model.tasks[task].options
+
+
+def test_unless_asked_the_run_ends(recipe: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"task mood: the loss is not finite at step 20"):
+        unmask.train(recipe, tmp_path / "run")
