@@ -24,6 +24,32 @@ ENGLISH = {
         "replacement. It is about the chance of which rows were tested, and about nothing else. "
         "Bars run from 0 to 1."
     ),
+    "bundles": "Bundles",
+    "seed": "seed {seed}",
+    "and_more": "and {more} more",
+    "seeds_help": (
+        "Means over {seeds} bundles, with the standard deviation over them: how far training with "
+        "another seed moves the score. It says nothing of the chance of which rows were tested. "
+        "Bars run from 0 to 1."
+    ),
+    "sd": "Standard deviation over seeds",
+    "cube": "The cube",
+    "cube_help": (
+        "The headline score of each language and domain. The stronger the colour, the better, from "
+        "the lowest score of the task to its highest. A dashed frame marks zero-shot cells: no row "
+        "that the task was trained on had that language and domain. Cells of few rows say little."
+    ),
+    "languages": "Language",
+    "zero_shot": "zero-shot",
+    "zero_shot_unknown": (
+        "Which cells are zero-shot is not known: the training rows could not be read, or lack "
+        "these tags."
+    ),
+    "absent": "no rows",
+    "n_rows": "{rows:,} rows",
+    "no_score": "no score",
+    "untagged": "untagged",
+    "every": "all",
     "metric": "Metric",
     "score": "Score",
     "interval": "95 % interval",
@@ -32,6 +58,7 @@ ENGLISH = {
     "task": "Task",
     "by": "By language, domain and modality",
     "by_help": "A difference is worth a thought where the intervals do not meet.",
+    "by_seeds_help": "A difference of less than a standard deviation may be that of the seeds.",
     "group": "Group",
     "all": "all rows",
     "confusion": "What is taken for what",
