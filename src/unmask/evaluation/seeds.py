@@ -151,16 +151,16 @@ def _check_rows(
             where = first if name in rows else other
             raise UserError(f"task {name}: only {where} has held-out rows; give both the same")
         (split, ours), (their_split, theirs) = rows[name], others[name]
-        if difference := _difference(ours, theirs):
+        if found := difference(ours, theirs):
             there = "" if split == their_split else f" against {their_split}"
             raise UserError(
                 f"task {name}, {split}{there}: the rows of {first} and {other} differ "
-                f"({difference}); a share is drawn by the seed, so name a file in `test`, or one "
+                f"({found}); a share is drawn by the seed, so name a file in `test`, or one "
                 "recipe for all with --recipe"
             )
 
 
-def _difference(ours: Rows, theirs: Rows) -> str | None:
+def difference(ours: Rows, theirs: Rows) -> str | None:
     """How two splits differ, or None."""
     if len(ours) != len(theirs):
         return f"{len(ours)} and {len(theirs)} of them"

@@ -50,6 +50,27 @@ ENGLISH = {
     "no_score": "no score",
     "untagged": "untagged",
     "every": "all",
+    "twins": "Together and alone",
+    "by_task": "What togetherness costs each task",
+    "twins_help": (
+        "Each task was trained alone, and all of them together, with several seeds: means with the "
+        "standard deviation over seeds. A drop is said where it is larger than the deviation of "
+        "the task alone. The difference has a 95 % interval, and p is the chance of one as large "
+        "where there is none: rows and seeds are drawn again, the same for both."
+    ),
+    "seeds": "Seeds",
+    "weights": "Weights",
+    "sum_weights": "{together:.1f} million together, {alone:.1f} million in {models} models",
+    "seconds": "Training, a seed",
+    "sum_seconds": "{together:,.0f} s together, {alone:,.0f} s alone in all",
+    "verdict": "Together",
+    "alone": "Score alone",
+    "together": "Score together",
+    "difference": "Difference",
+    "p": "p",
+    "below": "worse by more than seed noise",
+    "within": "worse, within seed noise",
+    "no_drop": "no worse",
     "metric": "Metric",
     "score": "Score",
     "interval": "95 % interval",
