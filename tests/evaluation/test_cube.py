@@ -255,12 +255,19 @@ def test_a_zero_shot_cell_is_so_for_every_bundle(make_found: Make) -> None:
     other["cube"][0]["cells"][1] |= {"trained": None, "zero_shot": None}
     for found, value in ((one, 0.8), (other, 0.6)):
         found["cube"][0]["cells"][0]["value"] = value
-    first, second, *_ = over_seeds([one, other], ["a doubt"])["cube"][0]["cells"]
+    one["cube"].insert(0, {**one["cube"][0], "task": "other"})
+    other["cube"].append({**other["cube"][0], "task": "other"})  # in any order
+    _, cube = over_seeds([one, other], ["a doubt"])["cube"]
+    assert cube["task"] == "mood"
+    first, second, *_ = cube["cells"]
     assert (first["trained"], first["zero_shot"], first["value"]) == (4, False, 0.7)
     assert (second["trained"], second["zero_shot"]) == (None, None)
-    without = over_seeds([one, other], [])["cube"][0]["cells"][3]
+    without = cube["cells"][3]
     assert without["value"] is None
     assert without["reason"].startswith("for ")
+    other["cube"][0]["metric"] = "f1_micro"
+    with pytest.raises(unmask.UserError, match="judged by accuracy and f1_micro"):
+        over_seeds([one, other], [])
 
 
 @pytest.fixture
@@ -294,6 +301,12 @@ def test_bundles_that_do_not_go_together_are_refused(
     none = changed("tasks.mood.test=null", "tasks.mood.valid=null")
     with pytest.raises(unmask.UserError, match=f"task mood: only {first} has held-out rows"):
         unmask.evaluate([first, none])
+    chosen = changed("tasks.mood.test=null")
+    with pytest.raises(unmask.UserError, match=r"scored on test rows and .* on valid rows"):
+        unmask.evaluate([first, chosen])
+    untagged = changed("tasks.mood.tags={language: {column: lang}}")
+    with pytest.raises(unmask.UserError, match=r"task mood: the tags of .* differ"):
+        unmask.evaluate([first, untagged])
     found = unmask.evaluate(shares, first.parent.parent / "r.yaml")  # one recipe says the rows
     assert found["cube"][0]["cells"][0]["rows"] == 2
 

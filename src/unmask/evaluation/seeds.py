@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from unmask.bundle import verify
 from unmask.data.rows import Rows
@@ -76,16 +76,24 @@ def over_seeds(results: Sequence[dict[str, Any]], doubts: Sequence[str]) -> dict
             for score in _means([one["scores"] for one in results])
             if (score["task"], score["split"]) in tested
         ],
-        "cube": [_mean_cube(cubes) for cubes in zip(*(o["cube"] for o in results), strict=True)],
+        "cube": [
+            _mean_cube([next(c for c in o["cube"] if c["task"] == cube["task"]) for o in results])
+            for cube in first["cube"]
+        ],
     }
 
 
 def _mean_cube(cubes: _Records) -> dict[str, Any]:
     """One cube of several; a cell is zero-shot where it is so for every bundle."""
+    metrics = {cube["metric"] for cube in cubes}
+    if len(metrics) > 1:
+        raise UserError(
+            f"task {cubes[0]['task']}: the bundles are judged by {' and '.join(sorted(metrics))}; "
+            "give such as have one recipe"
+        )
     cells = _means([cube["cells"] for cube in cubes])
-    for cell, *counts in zip(
-        cells, *([c["trained"] for c in cube["cells"]] for cube in cubes), strict=True
-    ):
+    for i, cell in enumerate(cells):  # the rows are the same, so the cells are
+        counts = [cube["cells"][i]["trained"] for cube in cubes]
         known = None if None in counts else max(counts)
         cell["trained"], cell["zero_shot"] = known, None if known is None else known == 0
     return {**cubes[0], "cells": cells}
@@ -125,38 +133,50 @@ def _kinds(folder: Path) -> dict[str, str]:
     return {task["name"]: task["options"]["kind"] for task in read_json(folder / "tasks.json")}
 
 
-def _held(folder: Path) -> dict[str, tuple[str, Rows]]:
-    """The rows that each task of a bundle is looked at by, and of which split they are."""
+class _Held(NamedTuple):
+    split: str
+    rows: Rows
+    tags: Mapping[str, Any]
+
+
+def _held(folder: Path) -> dict[str, _Held]:
+    """The rows that each task of a bundle is looked at by."""
     run = own_run(folder)
     if run is None:
         raise UserError(f"{folder} was not trained by a recipe: say which rows with --recipe")
-    found: dict[str, tuple[str, Rows]] = {}
+    found: dict[str, _Held] = {}
     for name, options in run.tasks.items():
         splits, _ = rows_of(name, options, run.train.seed)
         for split in ("test", "valid"):
             rows: Rows | None = getattr(splits, split)
             if rows is not None:
-                found.setdefault(name, (split, rows))
+                found.setdefault(name, _Held(split, rows, options.tags))
     return found
 
 
 def _check_rows(
-    first: Path,
-    rows: Mapping[str, tuple[str, Rows]],
-    other: Path,
-    others: Mapping[str, tuple[str, Rows]],
+    first: Path, ours: Mapping[str, _Held], other: Path, theirs: Mapping[str, _Held]
 ) -> None:
-    for name in {**rows, **others}:
-        if (name in rows) != (name in others):
-            where = first if name in rows else other
+    for name in {**ours, **theirs}:
+        if (name in ours) != (name in theirs):
+            where = first if name in ours else other
             raise UserError(f"task {name}: only {where} has held-out rows; give both the same")
-        (split, ours), (their_split, theirs) = rows[name], others[name]
-        if found := difference(ours, theirs):
-            there = "" if split == their_split else f" against {their_split}"
+        one, another = ours[name], theirs[name]
+        if one.split != another.split:
             raise UserError(
-                f"task {name}, {split}{there}: the rows of {first} and {other} differ "
-                f"({found}); a share is drawn by the seed, so name a file in `test`, or one "
-                "recipe for all with --recipe"
+                f"task {name}: {first} is scored on {one.split} rows and {other} on "
+                f"{another.split} rows; give one recipe for all with --recipe"
+            )
+        if one.tags != another.tags:
+            raise UserError(
+                f"task {name}: the tags of {first} and {other} differ; give one recipe for all "
+                "with --recipe"
+            )
+        if found := difference(one.rows, another.rows):
+            raise UserError(
+                f"task {name}, {one.split}: the rows of {first} and {other} differ ({found}); a "
+                "share is drawn by the seed, so name a file in `test`, or one recipe for all with "
+                "--recipe"
             )
 
 
