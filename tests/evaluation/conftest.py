@@ -44,6 +44,7 @@ def result(labels: int = 3, rows: int = 120) -> dict[str, Any]:
     known = {**base, "value": 0.9, "low": 0.87, "high": 0.93, "resamples": 1000}
     return {
         "bundle": f"runs/{HOSTILE}",
+        "bundles": [{"bundle": f"runs/{HOSTILE}", "seed": 0}],
         "recipe": None,
         "date": "2026-11-23T23:50:00+00:00",
         "precision": "fp32",
@@ -61,6 +62,7 @@ def result(labels: int = 3, rows: int = 120) -> dict[str, Any]:
             {**known, "metric": "accuracy", "language": HOSTILE},
             {**known, "metric": "accuracy", "language": "zh"},
         ],
+        "cube": [cube()],
         "duplicates": [{**of, "rows": rows, "count": 1, "first": 5, "text": HOSTILE}],
         "confusion": [{**of, **confusion(choices)}],
         "calibration": [{**of, **calibration(choices)}],
@@ -76,6 +78,34 @@ def result(labels: int = 3, rows: int = 120) -> dict[str, Any]:
             for i in range(30)
         ],
     }
+
+
+def cube() -> dict[str, Any]:
+    """Cells of every colour, one that is zero-shot, one without a score, and one that is absent."""
+    of = {"task": "mood", "split": "test", "metric": "accuracy"}
+    places = [(a, b) for a in (HOSTILE, "de", "zh") for b in ("films", "tweets", None)][:-1]
+    cells = [
+        {
+            **of,
+            "value": 0.2 + i / 10,
+            "rows": 10 + i,
+            "language": language,
+            "domain": domain,
+            "modality": "text",
+            "low": 0.1,
+            "high": 0.99,
+            "trained": i,
+            "zero_shot": i == 0,
+        }
+        for i, (language, domain) in enumerate(places)
+    ]
+    cells[3] |= {"value": None, "reason": f"for {HOSTILE}"}
+    axes = {
+        "languages": [HOSTILE, "de", "zh"],
+        "domains": ["films", "tweets", None],
+        "modalities": ["text"],
+    }
+    return {**of, **axes, "cells": cells}
 
 
 @pytest.fixture(scope="module")

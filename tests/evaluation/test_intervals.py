@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from unmask.encoder import Encoder
 from unmask.evaluation.bootstrap import RESAMPLES, intervals, intervals_by_score
-from unmask.evaluation.scores import Judged, figure, scores
+from unmask.evaluation.scores import Judged, cells, figure, scores
 from unmask.inputs.text import TextInput
 from unmask.model import Model
 from unmask.tasks import KINDS, Draw, Tally, Task, row_rng
@@ -165,6 +165,8 @@ def test_every_kind_has_intervals_about_its_scores(
         examples = list(task.examples(row, Draw(row_rng(0, "it", 0, i), others=ROWS)))
         judged.append(Judged(row, tuple(model.answers(task, examples))))
     found = scores(task, "test", judged, "fp32", resample=True)
+    (cell,) = cells(task, "test", judged, "fp32", resample=True)  # all rows are in one
+    assert cell == next(score for score in found if score.metric == task.headline)
     with_interval = [score for score in found if score.low is not None]
     # Where all answers score the same, no resample differs.
     assert with_interval or all(score.value in (0.0, 1.0) for score in found)

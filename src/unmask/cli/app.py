@@ -6,6 +6,7 @@ import typer
 
 from unmask.cli import convert, learn, tokenizer, use
 from unmask.cli.corpus import corpus
+from unmask.cli.twins import twins
 
 app = typer.Typer(
     name="unmask",
@@ -17,6 +18,7 @@ app = typer.Typer(
 app.command()(learn.init)
 app.command()(learn.train)
 app.command("eval")(learn.evaluate)
+app.command()(twins)
 app.command()(use.predict)
 app.command()(use.write)
 app.command()(use.fill)

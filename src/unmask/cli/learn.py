@@ -81,7 +81,10 @@ def train(
 
 
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
+    bundles: Annotated[
+        list[Path],
+        typer.Argument(metavar="BUNDLE…", help="A bundle, or one for each of its seeds."),
+    ],
     recipe: Annotated[Path | None, typer.Option(help="Score its rows (default: own)")] = None,
     errors: Annotated[
         int | None,
@@ -92,15 +95,18 @@ def evaluate(
 ) -> None:
     """Score a BUNDLE on the held-out rows of its own recipe, or of another.
 
+    Several are taken as one recipe trained with several seeds: scores are means, with the standard
+    deviation over seeds.
+
     Example: unmask eval runs/demo/bundle --html scores.html
     """
-    from unmask.cli.output import print_json, print_scores, print_worst
+    from unmask.cli.output import print_cube, print_json, print_scores, print_worst
     from unmask.cli.tables import check_output
     from unmask.evaluation.evaluate import evaluate as run
 
     check_output(html, (".html",))
     count = errors if errors is not None else 100 if html else 5
-    found = run(bundle, recipe, count)
+    found = run(bundles, recipe, count)
     if html:
         from unmask.evaluation.page import render
         from unmask.files import write_text
@@ -111,4 +117,5 @@ def evaluate(
         print_json(found)
     else:
         print_scores(found["scores"])
+        print_cube(found["cube"])
         print_worst(found["worst"], count if errors is not None else 5)

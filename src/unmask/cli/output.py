@@ -56,7 +56,38 @@ def print_scores(records: Sequence[Mapping[str, Any]]) -> None:
             ]
         )
         last = place
-    print_table("", [*places, "metric", "score (95 % interval)", "rows"], rows)
+    several = next((len(r["values"]) for r in records if "values" in r), None)
+    said = f"mean ± sd of {several}" if several else "95 % interval"
+    print_table("", [*places, "metric", f"score ({said})", "rows"], rows)
+
+
+def print_cube(cubes: Sequence[Mapping[str, Any]]) -> None:
+    """A table for each task that has several cells: languages down, domains across."""
+    from unmask.evaluation.cube import table
+
+    shown = [cube for cube in cubes if len(cube["cells"]) > 1]
+    for cube in shown:
+        columns, rows = table(cube, "untagged", "all")
+        title = f"\n{cube['task']}, {cube['split']}: {cube['metric']} (rows)"
+        body = [[name, *map(_cell, cells)] for name, cells in rows]
+        print_table(title, ["language", *columns], body)
+    if shown:
+        print("* zero-shot: no row that the task was trained on had this combination; – no rows")
+    if any(cell["zero_shot"] is None for cube in shown for cell in cube["cells"]):
+        print("? whether it is zero-shot is not known")
+
+
+def _cell(cell: Mapping[str, Any] | None) -> str:
+    """A cell of the cube in a few letters: `0.912 ±0.013 (120)*`."""
+    if cell is None:
+        return "–"
+    value = "no score" if cell["value"] is None else f"{cell['value']:.3f}"
+    if "sd" in cell:
+        value += f" ±{cell['sd']:.3f}"
+    elif "low" in cell:
+        value += f" {cell['low']:.2f}–{cell['high']:.2f}"
+    mark = "?" if cell["zero_shot"] is None else "*" if cell["zero_shot"] else ""
+    return f"{value} ({cell['rows']}){mark}"
 
 
 def print_worst(errors: Sequence[Mapping[str, Any]], count: int) -> None:

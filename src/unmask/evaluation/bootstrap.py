@@ -27,9 +27,24 @@ def intervals(tally: Tally, owner: np.ndarray) -> dict[str, Interval]:
 
     `owner` (N,) is the row of each answer, from 0: the answers of a row are drawn together.
     """
+    return _percentiles(samples(tally, owner), tally.total() if tally.biased else {})
+
+
+def intervals_by_score(
+    score: Callable[[np.ndarray], dict[str, float]], owner: np.ndarray
+) -> dict[str, Interval]:
+    """The same for scores that follow from no sums: `score` takes the numbers of answers, (M,)."""
+    return _percentiles(samples_by_score(score, owner), {})
+
+
+def samples(tally: Tally, owner: np.ndarray, salt: int = 0) -> dict[str, np.ndarray]:
+    """Each score of a thousand samples of the rows, (R,).
+
+    With one `salt` and number of rows the same rows are drawn, whatever the answers.
+    """
     n = int(owner[-1]) + 1
     drawn: dict[str, list[np.ndarray]] = {}
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(_SEED + salt)
     done = 0
     while done < RESAMPLES:
         R = min(max(_AT_ONCE // n, 1), RESAMPLES - done)
@@ -40,17 +55,16 @@ def intervals(tally: Tally, owner: np.ndarray) -> dict[str, Interval]:
             for metric, values in tally.scores(weights @ tally.counts).items():
                 drawn.setdefault(metric, []).append(values)
         done += R
-    whole = tally.total() if tally.biased else {}
-    return _percentiles({k: np.concatenate(v) for k, v in drawn.items()}, whole)
+    return {metric: np.concatenate(values) for metric, values in drawn.items()}
 
 
-def intervals_by_score(
-    score: Callable[[np.ndarray], dict[str, float]], owner: np.ndarray
-) -> dict[str, Interval]:
-    """The same for scores that follow from no sums: `score` takes the numbers of answers, (M,)."""
+def samples_by_score(
+    score: Callable[[np.ndarray], dict[str, float]], owner: np.ndarray, salt: int = 0
+) -> dict[str, np.ndarray]:
+    """The same for scores that follow from no sums, of two hundred samples."""
     n = int(owner[-1]) + 1
     first = np.searchsorted(owner, np.arange(n + 1))
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(_SEED + salt)
     drawn: dict[str, list[float]] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of samples that have no such score
@@ -59,7 +73,24 @@ def intervals_by_score(
             which = np.concatenate([np.arange(first[row], first[row + 1]) for row in rows])
             for metric, value in score(which).items():
                 drawn.setdefault(metric, []).append(value)
-    return _percentiles({k: np.array(v) for k, v in drawn.items()}, {})
+    return {metric: np.array(values) for metric, values in drawn.items()}
+
+
+def paired(differences: np.ndarray) -> tuple[float, float, float, int] | None:
+    """Low and high of a mean difference, the chance p of one so far from 0, and the samples.
+
+    `differences` (S, R) are of S pairs of models, one a seed, on R samples of the rows. Here the
+    seeds are drawn with replacement too. None where nothing varies.
+    """
+    S, R = differences.shape
+    rng = np.random.default_rng(_SEED)
+    drawn = differences[rng.integers(S, size=(R, S)), np.arange(R)[:, None]].mean(1)  # (R,)
+    found = _percentiles({"": drawn}, {}).get("")
+    if found is None:
+        return None
+    known = drawn[np.isfinite(drawn)]
+    rarer = min((known <= 0).sum(), (known >= 0).sum())
+    return found[0], found[1], min(2 * (rarer + 1) / (len(known) + 1), 1.0), R
 
 
 def _percentiles(drawn: dict[str, np.ndarray], whole: dict[str, float]) -> dict[str, Interval]:

@@ -3,42 +3,60 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from unmask import bundle as bundles
-from unmask import progress, recipe
+from unmask import progress
 from unmask.data.duplicates import comparable, duplicates
 from unmask.data.rows import Rows
 from unmask.data.splits import Splits, split_rows
 from unmask.errors import UserError
 from unmask.evaluation.bootstrap import LEVEL
 from unmask.evaluation.choosing import calibration, confusion
-from unmask.evaluation.scores import Judged, judge, laid_out, scores, worst
+from unmask.evaluation.cube import cube_of, spelt_alike, trained_cells
+from unmask.evaluation.held import last_run, own_run, rows_of
+from unmask.evaluation.scores import Cell, Judged, cell_of, cells, judge, laid_out, scores, worst
+from unmask.evaluation.seeds import check_alike, over_seeds
 from unmask.model import Model
 from unmask.recipe import Run, TaskOptions
 from unmask.runtime.threads import use_available_cpus
-from unmask.tasks import OPTIONS, Task
+from unmask.tasks import Task
 
 log = logging.getLogger("unmask")
 
+_LISTS = ("tasks", "scores", "cube", "duplicates", "confusion", "calibration", "worst")
+
 
 def evaluate(
-    bundle: str | Path, recipe_path: Path | None = None, errors: int = 5
+    bundle: str | Path | Sequence[str | Path], recipe_path: Path | None = None, errors: int = 5
 ) -> dict[str, Any]:
     """Every task's scores on its held-out rows with 95 % intervals, and what lies behind them.
 
     The rows are those of the bundle's own recipe unless another is given; then its tasks, matched
-    by name, say which rows and columns to read. The last of its stages counts. Plain data comes
-    back, which `unmask.evaluation.page.render` turns into HTML; docs/scores.md names every key.
+    by name, say which rows and columns to read. The last of its stages counts. Several bundles are
+    of one recipe trained with several seeds: then scores are means with standard deviations. Plain
+    data comes back, which `unmask.evaluation.page.render` turns into HTML; docs/scores.md names
+    every key.
     """
-    folder = Path(bundle)
     use_available_cpus()
+    if isinstance(bundle, str | Path):
+        return _of_one(Path(bundle), recipe_path, errors)
+    folders = [Path(one) for one in bundle]
+    if len(folders) == 1:
+        return _of_one(folders[0], recipe_path, errors)
+    doubts = check_alike(folders, recipe_path)
+    return over_seeds([_of_one(folder, recipe_path, errors) for folder in folders], doubts)
+
+
+def _of_one(folder: Path, recipe_path: Path | None, errors: int) -> dict[str, Any]:
     model = bundles.load(folder)
-    own = _last_run(folder / "recipe.yaml") if (folder / "recipe.yaml").is_file() else None
-    run = own if recipe_path is None else _last_run(recipe_path)
+    own = own_run(folder)
+    run = own if recipe_path is None else last_run(recipe_path)
     if run is None:
         raise UserError(f"{folder} was not trained by a recipe: say which rows with --recipe")
     shared = [name for name in run.tasks if name in model.tasks]
@@ -48,16 +66,18 @@ def evaluate(
             f"({', '.join(model.tasks)}): give them the same names"
         )
     found: dict[str, Any] = {
-        "bundle": str(bundle),
+        "bundle": str(folder),
+        "bundles": [{"bundle": str(folder), "seed": own.train.seed if own else None}],
         "recipe": str(recipe_path) if recipe_path else None,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "precision": model.precision,
         "trunk": _trunk(model, own),
         "level": LEVEL,
         "notes": [],
-        **{key: [] for key in ("tasks", "scores", "duplicates", "confusion", "calibration")},
-        "worst": [],
+        **{key: [] for key in _LISTS},
     }
+    trained: dict[str, Counter[Cell] | None] = {}
+    spelt: dict[str, list[Cell]] = {}
     held: dict[str, list[tuple[Task[Any, Any], Rows]]] = {"valid": [], "test": []}
     for name in shared:
         options = run.tasks[name]
@@ -75,6 +95,12 @@ def evaluate(
             _note(found, f"task {name}: no scores, for the recipe holds out no rows of it")
             continue
         known = splits.train if recipe_path is None else _trained_on(own, name)
+        learnt = own.tasks.get(name) if own else None
+        trained[name] = trained_cells(learnt, known, task.options)
+        if trained[name] is None and task.options.tags:
+            said = "its training rows could not be read, or have not all of these tags"
+            _note(found, f"task {name}: which cells are zero-shot is not known: {said}")
+        spelt[name] = list(trained[name] or ())
         found["duplicates"] += _again(task, own_rows, known, model.task(name).options, found)
         for split, rows in own_rows.items():
             task.check(rows, split)
@@ -90,10 +116,15 @@ def evaluate(
                 continue
             records = scores(task, split, answered, model.precision, resample=True)
             found["scores"] += [score.record() for score in records]
+            spelt[task.name] += {cell_of(one.row, task.options.tags): None for one in answered}
             if split == "test" or task.name not in tested:
                 _look_closer(found, task, split, answered, errors)
+                by_cell = cells(task, split, answered, model.precision, resample=True)
+                found["cube"].append(cube_of(task, split, by_cell, trained[task.name]))
     if not found["scores"]:
         raise UserError("no task of the recipe has held-out rows: give it `test` or `valid`")
+    for said in spelt_alike(spelt):
+        _note(found, said)
     return found
 
 
@@ -113,10 +144,6 @@ def _look_closer(
     found["worst"] += worst(task, judged, errors)
 
 
-def _last_run(path: Path) -> Run:
-    return list(recipe.parse(recipe.read(path), OPTIONS).values())[-1]
-
-
 def _trunk(model: Model, own: Run | None) -> dict[str, Any]:
     config = model.encoder.config
     return {
@@ -129,20 +156,14 @@ def _trunk(model: Model, own: Run | None) -> dict[str, Any]:
 
 def _splits(name: str, options: TaskOptions, seed: int, found: dict[str, Any]) -> Splits:
     """The task's rows; where those to learn from are gone, what does not need them."""
-    try:
-        return split_rows(name, options, seed)
-    except UserError as error:
-        if options.train is None:
-            raise
-        rest = split_rows(name, options.model_copy(update={"train": None}), seed)
-        if rest.valid is None and rest.test is None:
-            raise
+    splits, missing = rows_of(name, options, seed)
+    if missing is not None:
         _note(
             found,
-            f"task {name}: its training rows could not be read ({error}); rows held out of them "
+            f"task {name}: its training rows could not be read ({missing}); rows held out of them "
             "are not scored",
         )
-        return rest
+    return splits
 
 
 def _trained_on(own: Run | None, name: str) -> Rows | None:

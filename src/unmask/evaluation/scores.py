@@ -1,4 +1,4 @@
-"""Scores of a task on rows, whole and by tag, with the answers that went worst."""
+"""Scores of a task on rows, whole, by tag and by cell, with the answers that went worst."""
 
 from __future__ import annotations
 
@@ -12,13 +12,24 @@ import numpy as np
 
 from unmask.batch import Example
 from unmask.errors import UserError
-from unmask.evaluation.bootstrap import Interval, intervals, intervals_by_score
+from unmask.evaluation.bootstrap import (
+    Interval,
+    intervals,
+    intervals_by_score,
+    samples,
+    samples_by_score,
+)
 from unmask.evaluation.choosing import calibration_tally
 from unmask.model import Model
 from unmask.recipe import Column
 from unmask.tasks import Answer, Draw, Row, Tally, Task, row_rng
 
 _EVALUATION_SEED = 0x5C0  # corruption drawn for scoring never changes
+
+TAGS = ("language", "domain", "modality")
+Cell = tuple[str | None, str | None, str | None]  # the values of these
+
+_Measured = dict[str, tuple[float, Interval | None]]
 
 
 @dataclass(frozen=True)
@@ -50,9 +61,14 @@ class Score:
 
 
 def figure(record: Mapping[str, Any]) -> str:
-    """A score's record in a few words: `0.9412 (0.933–0.949)`, or why there is no figure."""
+    """A score's record in a few words: `0.9412 (0.933–0.949)`, or why there is no figure.
+
+    Of several seeds it is `0.9412 ± 0.0123`, the mean and the standard deviation.
+    """
     if record["value"] is None:
         return f"– ({record['reason']})"
+    if "sd" in record:
+        return f"{record['value']:.4f} ± {record['sd']:.4f}"
     bounds = f" ({record['low']:.3f}–{record['high']:.3f})" if "low" in record else ""
     return f"{record['value']:.4f}{bounds}"
 
@@ -127,28 +143,83 @@ def scores(
         measured = _measure(task, own, resample)
         if own is judged and (cut := _cut(own)).total()["cut"]:
             measured |= _of_tally(cut, np.arange(len(own)), resample)
-        for metric, (value, interval) in measured.items():
-            low, high, resamples = interval or (None, None, None)
-            known = math.isfinite(value)
-            found.append(
-                Score(
-                    task=task.name,
-                    split=split,
-                    metric=metric,
-                    value=value if known else None,
-                    rows=len(own),
-                    precision=precision,
-                    low=low if known else None,
-                    high=high if known else None,
-                    resamples=resamples if known else None,
-                    reason=None if known else _reason(task, metric),
-                    **tags,
-                )
-            )
+        found += _as_scores(task, split, measured, len(own), precision, tags)
     return found
 
 
-_Measured = dict[str, tuple[float, Interval | None]]
+def cells(
+    task: Task[Any, Any],
+    split: str,
+    judged: Sequence[Judged],
+    precision: str,
+    resample: bool = False,
+) -> list[Score]:
+    """The headline score of the rows of each cell: of each combination of the tags' values.
+
+    Every row that has answers is in one cell. Cells are in the order of their values, and those
+    without a value come last.
+    """
+    found: dict[Cell, list[Judged]] = {}
+    for one in judged:
+        if one.answers:
+            found.setdefault(cell_of(one.row, task.options.tags), []).append(one)
+    return [
+        score
+        for cell, own in sorted(found.items(), key=lambda item: in_order(item[0]))
+        for score in _as_scores(
+            task,
+            split,
+            {task.headline: _measure(task, own, resample)[task.headline]},
+            len(own),
+            precision,
+            dict(zip(TAGS, cell, strict=True)),
+        )
+    ]
+
+
+def cell_of(row: Row, tags: Mapping[Any, str | Column]) -> Cell:
+    """Language, domain and modality of a row; None where it has none, and text unless said."""
+    given = {"modality": "text", **tags}
+    values = (given.get(tag) for tag in TAGS)
+    found = (row.get(v.column) if isinstance(v, Column) else v for v in values)
+    language, domain, modality = (None if v is None else str(v) for v in found)
+    return language, domain, modality
+
+
+def in_order(cell: Sequence[str | None]) -> list[tuple[bool, str]]:
+    """What cells are sorted by: their values, and those without one last."""
+    return [(value is None, value or "") for value in cell]
+
+
+def _as_scores(
+    task: Task[Any, Any],
+    split: str,
+    measured: _Measured,
+    rows: int,
+    precision: str,
+    tags: Mapping[str, str | None],
+) -> list[Score]:
+    """What was measured on some rows, with what they are tagged by."""
+    found: list[Score] = []
+    for metric, (value, interval) in measured.items():
+        low, high, resamples = interval or (None, None, None)
+        known = math.isfinite(value)
+        found.append(
+            Score(
+                task=task.name,
+                split=split,
+                metric=metric,
+                value=value if known else None,
+                rows=rows,
+                precision=precision,
+                low=low if known else None,
+                high=high if known else None,
+                resamples=resamples if known else None,
+                reason=None if known else _reason(task, metric),
+                **tags,
+            )
+        )
+    return found
 
 
 def _measure(task: Task[Any, Any], judged: Sequence[Judged], resample: bool) -> _Measured:
@@ -167,6 +238,17 @@ def _measure(task: Task[Any, Any], judged: Sequence[Judged], resample: bool) -> 
     if choices is not None:
         measured |= _of_tally(calibration_tally(choices), owner, resample)
     return measured
+
+
+def headline_samples(task: Task[Any, Any], judged: Sequence[Judged], salt: int) -> np.ndarray:
+    """The headline score of many samples of the rows, (R,); the same rows with the same `salt`."""
+    answers, rows, owner = laid_out(judged)
+    if (tally := task.tally(answers, rows)) is not None:
+        return samples(tally, owner, salt)[task.headline]
+    found = samples_by_score(
+        lambda which: task.score([answers[i] for i in which], [rows[i] for i in which]), owner, salt
+    )
+    return found[task.headline]
 
 
 def laid_out(judged: Sequence[Judged]) -> tuple[list[Answer], list[Row], np.ndarray]:

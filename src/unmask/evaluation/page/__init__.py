@@ -2,48 +2,34 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
-from unmask.evaluation.page.charts import heat_map, interval_bar, reliability_diagram
+from unmask.evaluation.cube import table
+from unmask.evaluation.page.charts import heat_map, reliability_diagram
+from unmask.evaluation.page.template import fill
 from unmask.evaluation.page.words import ENGLISH, METRICS, UNBOUNDED
+from unmask.evaluation.scores import TAGS
 
 __all__ = ["render"]
 
-_TAGS = ("language", "domain", "modality")
+STEPS = 7  # colours of a heat map, as many as the style has
+NARROWEST = 0.1  # scores that are nearer to one another than this do not get all colours
 _Records = Sequence[Mapping[str, Any]]
 
 
 def render(found: Mapping[str, Any]) -> str:
-    """The result of `evaluate` as HTML; all that comes from rows, labels and names is escaped.
-
-    Should anything slip through all the same: by the page's policy its own script runs and no
-    other, and nothing is loaded.
-    """
-    from jinja2 import Environment, StrictUndefined
-
-    folder = files(__package__)
-    page, style, script = (
-        (folder / f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
-    )
-    jinja = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    jinja.filters.update(four="{:.4f}".format, three="{:.3f}".format, cut=_cut)
+    """The result of `evaluate` as HTML; all that comes from rows, labels and names is escaped."""
     groups = _groups(found["scores"])
     shown = {(task["task"], task["split"]): task for task in found["tasks"]}
-    return jinja.from_string(page).render(
+    return fill(
+        "page.html",
         found=found,
-        t=ENGLISH,
         metrics=METRICS,
         unbounded=UNBOUNDED,
-        style=style,
-        script=script,
-        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        bar=interval_bar,
+        interval=ENGLISH["sd" if len(found["bundles"]) > 1 else "interval"],
+        steps=STEPS,
+        cubes=[_heat(cube) for cube in found["cube"] if len(cube["cells"]) > 1],
         heat=heat_map,
         reliability=reliability_diagram,
         group=_group,
@@ -54,7 +40,7 @@ def render(found: Mapping[str, Any]) -> str:
         listed=_listed(found),
         tasks=_distinct(item["task"] for item in found["worst"]),
         truths=_choosable(found),
-        tag_names=[tag for tag in _TAGS if any(item.get(tag) for item in found["worst"])],
+        tag_names=[tag for tag in TAGS if any(item.get(tag) for item in found["worst"])],
     )
 
 
@@ -74,7 +60,7 @@ def _groups(scores: _Records) -> _Groups:
 
 
 def _tags(score: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(score[tag] for tag in _TAGS)
+    return tuple(score[tag] for tag in TAGS)
 
 
 def _group(score: Mapping[str, Any], whole: Mapping[str, Any] | None) -> str:
@@ -105,10 +91,36 @@ def _tagged(groups: _Groups, shown: Mapping[tuple[str, str], Any]) -> list[Any]:
     return found
 
 
+def _heat(cube: Mapping[str, Any]) -> dict[str, Any]:
+    """A cube as a table of coloured cells, and what its legend needs."""
+    columns, rows = table(cube, ENGLISH["untagged"], ENGLISH["every"])
+    values = [cell["value"] for cell in cube["cells"] if cell["value"] is not None]
+    high = max(values, default=1.0)
+    low = min([*values, high - NARROWEST])
+
+    def coloured(cell: Mapping[str, Any]) -> dict[str, Any]:
+        if cell["value"] is None:
+            return {**cell, "colour": "absent"}
+        step = min(int((cell["value"] - low) / (high - low) * STEPS), STEPS - 1)
+        return {**cell, "colour": f"h{step}"}
+
+    return {
+        **cube,
+        "columns": columns,
+        "rows": [(name, [cell and coloured(cell) for cell in cells]) for name, cells in rows],
+        "low": low,
+        "high": high,
+        "holes": any(cell is None for _, cells in rows for cell in cells),
+        "marked": any(cell["zero_shot"] for cell in cube["cells"]),
+        "unknown": any(cell["zero_shot"] is None for cell in cube["cells"]),
+    }
+
+
 def _ece(scores: _Records, of: Mapping[str, Any]) -> float:
-    """The calibration error of all rows of a task's split."""
+    """The calibration error of all rows of a task's split, of the first bundle."""
     key = (of["task"], of["split"], "ece")
-    return next(s["value"] for s in scores if (s["task"], s["split"], s["metric"]) == key)
+    score = next(s for s in scores if (s["task"], s["split"], s["metric"]) == key)
+    return score["values"][0] if "values" in score else score["value"]
 
 
 def _listed(found: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -125,10 +137,3 @@ def _choosable(found: Mapping[str, Any]) -> list[str]:
 
 def _distinct(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(values))
-
-
-def _cut(text: str, longest: int) -> str:
-    """The beginning of a long text, and how much is not shown."""
-    if len(text) <= longest:
-        return text
-    return text[:longest] + ENGLISH["longer"].format(more=len(text) - longest)

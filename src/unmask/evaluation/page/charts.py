@@ -42,6 +42,23 @@ def interval_bar(value: float, low: float | None, high: float | None) -> Markup:
     )
 
 
+def spread(score: Mapping[str, Any], digits: int = 3) -> str:
+    """The interval of a score, or its deviation over seeds; nothing where there is none."""
+    if "sd" in score:
+        return f"± {score['sd']:.3f}"
+    if "low" not in score:
+        return ""
+    return f"{score['low']:.{digits}f} – {score['high']:.{digits}f}"
+
+
+def score_bar(score: Mapping[str, Any]) -> Markup:
+    """The bar of a score that has a value: its interval, or a deviation to both sides."""
+    value = score["value"]
+    if "sd" in score:
+        return interval_bar(value, value - score["sd"], value + score["sd"])
+    return interval_bar(value, score.get("low"), score.get("high"))
+
+
 def heat_map(labels: Sequence[str], counts: Sequence[Sequence[int]], t: Words) -> Markup:
     """A confusion matrix (C, C): a row a truth, a column an answer, darker for a larger share."""
     C = len(labels)

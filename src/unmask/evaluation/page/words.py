@@ -24,6 +24,53 @@ ENGLISH = {
         "replacement. It is about the chance of which rows were tested, and about nothing else. "
         "Bars run from 0 to 1."
     ),
+    "bundles": "Bundles",
+    "seed": "seed {seed}",
+    "and_more": "and {more} more",
+    "seeds_help": (
+        "Means over {seeds} bundles, with the standard deviation over them: how far training with "
+        "another seed moves the score. It says nothing of the chance of which rows were tested. "
+        "Bars run from 0 to 1."
+    ),
+    "sd": "Standard deviation over seeds",
+    "cube": "The cube",
+    "cube_help": (
+        "The headline score of each language and domain. The stronger the colour, the better, from "
+        "the lowest score of the task to its highest. A dashed frame marks zero-shot cells: no row "
+        "that the task was trained on had that language and domain. Cells of few rows say little."
+    ),
+    "languages": "Language",
+    "zero_shot": "zero-shot",
+    "zero_shot_unknown": (
+        "Which cells are zero-shot is not known: the training rows could not be read, or lack "
+        "these tags."
+    ),
+    "absent": "no rows",
+    "n_rows": "{rows:,} rows",
+    "no_score": "no score",
+    "untagged": "untagged",
+    "every": "all",
+    "twins": "Together and alone",
+    "by_task": "What togetherness costs each task",
+    "twins_help": (
+        "Each task was trained alone, and all of them together, with several seeds: means with the "
+        "standard deviation over seeds. A drop is said where it is larger than the deviation of "
+        "the task alone. The difference has a 95 % interval, and p is the chance of one as large "
+        "where there is none: rows and seeds are drawn again, the same for both."
+    ),
+    "seeds": "Seeds",
+    "weights": "Weights",
+    "sum_weights": "{together:.1f} million together, {alone:.1f} million in {models} models",
+    "seconds": "Training, a seed",
+    "sum_seconds": "{together:,.0f} s together, {alone:,.0f} s alone in all",
+    "verdict": "Together",
+    "alone": "Score alone",
+    "together": "Score together",
+    "difference": "Difference",
+    "p": "p",
+    "below": "worse by more than seed noise",
+    "within": "worse, within seed noise",
+    "no_drop": "no worse",
     "metric": "Metric",
     "score": "Score",
     "interval": "95 % interval",
@@ -32,6 +79,7 @@ ENGLISH = {
     "task": "Task",
     "by": "By language, domain and modality",
     "by_help": "A difference is worth a thought where the intervals do not meet.",
+    "by_seeds_help": "A difference of less than a standard deviation may be that of the seeds.",
     "group": "Group",
     "all": "all rows",
     "confusion": "What is taken for what",
