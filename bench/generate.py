@@ -1,0 +1,146 @@
+"""Tokens a second of both ways of writing, against an encoder–decoder of `transformers`.
+
+Ours is a bundle that `bench/translate.py recipes/multi30k.yaml tasks.translate.mode=both` trained;
+the peer (`bench/peer_writer.py`) has as many weights in its layers, the same vocabulary, and learnt
+from the same pairs. All write the same test sentences, in turn, several rounds: the median of
+tokens a second and of the ratios round by round, and the BLEU of what was written.
+
+    make bench-setup
+    UNMASK_DATA=… .venv/bin/python bench/generate.py runs/both/bundle --json
+    … bench/generate.py runs/both/bundle --peer runs/peer-writer    # trained before; else it is now
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from machine import PEERS, machine, run_json, versions
+from translate import scores
+
+import unmask
+from unmask.data.sources import read
+from unmask.model import Model
+from unmask.recipe import Source
+from unmask.runtime.threads import use_available_cpus
+from unmask.tasks import Generate
+
+PEER = Path(__file__).parent / "peer_writer.py"
+Way = Callable[[], dict[str, Any]]
+
+
+def train_peer(bundle: Path, folder: Path, changes: list[str]) -> dict[str, Any]:
+    """The peer, learnt from Multi30k, in a folder."""
+    data = f"{os.environ['UNMASK_DATA']}/translation/multi30k/train.parquet"
+    command = [str(PEERS), str(PEER), "--folder", str(folder), "--train", data, *changes]
+    return run_json([*command, "--tokenizer", str(bundle / "tokenizer.json")])
+
+
+def ours(model: Model, task: Generate, sources: list[str], decode: dict[str, Any]) -> Way:
+    """One of our ways of writing the sentences."""
+
+    def run() -> dict[str, Any]:
+        model.predict(task.name, sources[:4], **decode)  # what is slow only once
+        began = time.perf_counter()
+        answers = model.predict(task.name, sources, **decode)
+        seconds = time.perf_counter() - began
+        texts = [answer.short for answer in answers]
+        encoded = model.text.tokenizer.encode_batch(texts, add_special_tokens=False)
+        return {"seconds": seconds, "tokens": sum(map(len, encoded)), "texts": texts}
+
+    return run
+
+
+def theirs(bundle: Path, folder: Path, file: Path, beams: int) -> Way:
+    """The peer's."""
+    command = [str(PEERS), str(PEER), "--folder", str(folder), "--write", str(file)]
+    command += ["--tokenizer", str(bundle / "tokenizer.json"), "--beams", str(beams)]
+    return lambda: run_json([*command, "--batch", "64"])
+
+
+def main() -> None:
+    """Measure, print a line a way, and print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--peer", type=Path, help="its folder")
+    parser.add_argument("--peer-options", default="", help='of its training, as "--epochs 30"')
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--limit", type=int, default=1000, help="sentences")
+    parser.add_argument("--json", action="store_true", help="print JSON only")
+    options = parser.parse_args()
+    if "UNMASK_DATA" not in os.environ or not PEERS.exists():
+        raise SystemExit("set UNMASK_DATA to the data's folder, and run `make bench-setup` first")
+    use_available_cpus()
+    model = unmask.load(options.bundle)
+    (task,) = (task for task in model.tasks.values() if isinstance(task, Generate))
+    path = f"{os.environ['UNMASK_DATA']}/translation/multi30k/test2016.parquet"
+    rows = read(Source(path=path, limit=options.limit))
+    sources, truth = [row["en"] for row in rows], [row["de"] for row in rows]
+    with tempfile.TemporaryDirectory() as name:
+        folder, trained = options.peer or Path(name) / "peer", None
+        if options.peer is None:
+            trained = train_peer(options.bundle, folder, shlex.split(options.peer_options))
+        file = Path(name) / "sources.json"
+        file.write_text(json.dumps(sources))
+        ways: dict[str, Way] = {
+            "transformers, greedy": theirs(options.bundle, folder, file, 1),
+            "transformers, beam 5": theirs(options.bundle, folder, file, 5),
+        }
+        learnt = task.options.mode
+        if learnt != "parallel":
+            ways["left to right, greedy"] = ours(model, task, sources, {"mode": "left_to_right"})
+            decode = {"mode": "left_to_right", "beams": 5}
+            ways["left to right, beam 5"] = ours(model, task, sources, decode)
+        for rounds in (2, 4, 6) if learnt != "left_to_right" else ():
+            decode = {"mode": "parallel", "rounds": rounds}
+            ways[f"parallel, {rounds} rounds"] = ours(model, task, sources, decode)
+        runs: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
+        for number in range(options.rounds):
+            for way, run in ways.items():
+                runs[way].append(run())
+                pace = runs[way][-1]["tokens"] / runs[way][-1]["seconds"]
+                print(f"round {number}, {way}: {pace:.0f} tokens/s", file=sys.stderr, flush=True)
+    paces = {way: [run["tokens"] / run["seconds"] for run in own] for way, own in runs.items()}
+    base = {"beam": paces["transformers, beam 5"], "else": paces["transformers, greedy"]}
+    found = {}
+    for way, own in paces.items():
+        peers = base["beam" if "beam" in way else "else"]
+        ratios = [a / b for a, b in zip(own, peers, strict=True)]
+        found[way] = {
+            "tokens_per_second": statistics.median(own),
+            "ratio": statistics.median(ratios),
+            "ratios": ratios,
+            **scores(runs[way][0]["texts"], truth),
+        }
+        print(
+            f"{way}: {found[way]['tokens_per_second']:.0f} tokens/s, {found[way]['ratio']:.2f} × "
+            f"the peer's, BLEU {found[way]['bleu']:.2f}",
+            file=sys.stderr,
+        )
+    first = found.get("left to right, greedy") or found["parallel, 4 rounds"]
+    result = {
+        "ours": first["tokens_per_second"],
+        "peers": {way: own["tokens_per_second"] for way, own in found.items() if "trans" in way},
+        "ratio": first["ratio"],
+        "unit": "tokens written a second",
+        "runs": options.rounds,
+        "ways": found,
+        "sentences": len(sources),
+        "peer_training": trained,
+        "machine": machine(),
+        "versions": {**versions(), **runs["transformers, greedy"][0]["versions"]},
+    }
+    print(json.dumps(result, indent=None if options.json else 2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()
