@@ -110,7 +110,7 @@ def main() -> None:
                 learning_rate=options.rate,
                 warmup_steps=0.1,
                 seed=options.seed,
-                bf16=True,
+                bf16=torch.ops.mkldnn._is_mkldnn_bf16_supported(),
                 optim="adamw_torch_fused",
                 train_sampling_strategy="group_by_length",
                 use_cpu=True,

@@ -68,7 +68,7 @@ def main() -> None:
                 per_device_eval_batch_size=64,
                 learning_rate=options.rate,
                 seed=options.seed,
-                bf16=options.bf16,
+                bf16=options.bf16 and torch.ops.mkldnn._is_mkldnn_bf16_supported(),
                 optim="adamw_torch_fused" if options.fused else "adamw_torch",
                 train_sampling_strategy="group_by_length" if options.group else "random",
                 use_cpu=True,
