@@ -19,6 +19,7 @@ from unmask.inputs.text import TextInput
 from unmask.model import Model
 from unmask.recipe import TaskOptions
 from unmask.tasks import KINDS, Contrast, Draw, Task, row_rng
+from unmask.tasks.clashes import clashes
 from unmask.tasks.classify import Classify, ClassifyOptions, LabelAnswer
 from unmask.tasks.mlm import Mlm, MlmOptions
 
@@ -291,3 +292,16 @@ def test_classification_looks_only_where_its_head_does(text: TextInput) -> None:
         task = Classify("it", options, text, {"labels": ["neg", "pos"]})
         (example,) = task.examples(ROWS[0], Draw(row_rng(0, "it", 0, 0)))
         assert len(example.wanted[0]) == wanted
+
+
+def test_labels_that_clash_between_languages_are_said() -> None:
+    same = {"en": {"pos", "neg"}, "de": {"pos", "neg"}}
+    assert clashes(same) == []
+    assert clashes({**same, "fr": {"pos"}}) == []  # it lacks one
+    assert clashes({**same, "fr": {"pos", "neg", "neutral"}}) == []  # it has one more
+    (line,) = clashes({**same, "fr": {"pos", "negatif"}})
+    assert line == (
+        "the rows in fr alone have the label 'negatif', and none of them has 'neg': if these mean "
+        "the same, give them one name"
+    )
+    assert len(clashes({"en": {"pos", "neg"}, "de": {"gut", "schlecht"}})) == 2

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from unmask.batch import Batch, Example
 from unmask.encoder import Hidden
 from unmask.errors import UserError
+from unmask.recipe import Column
 from unmask.tasks.base import (
     Answer,
     Draw,
@@ -30,6 +31,7 @@ from unmask.tasks.base import (
     said_of,
 )
 from unmask.tasks.calibration import calibrated, fit_temperature, fit_vector
+from unmask.tasks.clashes import clashes
 from unmask.tasks.imitation import towards, towards_each
 from unmask.tasks.pooled import PooledOptions, PooledTask
 from unmask.tasks.reversal import reversed_gradient
@@ -189,6 +191,18 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
                 check_texts(self.name, self.options, row)
                 for label in _labels(self.name, self.options, row):
                     self._number(label)
+
+    def look_over(self, rows: Sequence[Row]) -> None:
+        """Say where languages have labels that may be the same by other names."""
+        language = self.options.tags.get("language")
+        if not isinstance(language, Column):
+            return
+        found: dict[str, set[str]] = {}
+        for row in rows:
+            own = found.setdefault(str(row.get(language.column)), set())
+            own.update(_labels(self.name, self.options, row))
+        for line in clashes(found):
+            log.warning("task %s: %s", self.name, line)
 
     def examples(self, row: Row, draw: Draw) -> list[Example]:
         sequence = self.encode(row).sequence()
