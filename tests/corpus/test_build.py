@@ -23,6 +23,7 @@ from unmask.data.corpus import CorpusRows
 from unmask.data.duplicates import fold
 from unmask.errors import UserError
 from unmask.inputs.text import TextInput
+from unmask.inputs.vocabulary import wordpiece
 
 HERE = Path(__file__).parent
 
@@ -191,3 +192,17 @@ def test_what_is_held_out_stays_so_whatever_else_there_is(
     for split in ("train", "valid"):
         ours = {tuple(one) for one in ids(corpus, split)}
         assert ours <= {tuple(one) for one in ids(tmp_path / "more", split)}
+
+
+def test_nothing_is_left_of_another_build_in_the_same_process(
+    recipe: dict[str, Any], corpus: Path, tmp_path: Path, text: TextInput
+) -> None:
+    pieces = sorted(text.tokenizer.get_vocab(), reverse=True)  # the same, with other numbers
+    other = tmp_path / "other.json"
+    wordpiece({piece: i for i, piece in enumerate(pieces)}, lowercase=True).save(str(other))
+    before = ids(corpus)
+    build(recipe, corpus, [f"tokenizer={other}"], workers=1, overwrite=True)
+    assert ids(corpus) != before
+    fresh = tmp_path / "fresh"  # the same recipe in a folder that no build has used
+    build(recipe, fresh, [f"tokenizer={other}"], workers=1)
+    assert content(corpus) == content(fresh)

@@ -63,7 +63,6 @@ def build(
         "units": units(options.sources),
     }
     with files.told_of_disk(folder), Work(folder).locked():
-        opened.cache_clear()
         left = folder / "plan.json"
         known = files.read_json(left) if left.exists() else None
         if known == plan and (out / MANIFEST).exists() and not Work(folder).corpus.exists():

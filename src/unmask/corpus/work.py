@@ -10,11 +10,12 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from unmask.corpus.options import CorpusRecipe
 from unmask.data.corpus import SPLITS, TOKENIZER
@@ -59,6 +60,14 @@ class Work:
     def tokenizer(self) -> Path:
         """The tokenizer's copy in the corpus."""
         return self.corpus / TOKENIZER
+
+    @cached_property
+    def opened_tokenizer(self) -> Tokenizer:
+        """The tokenizer, which cuts nothing."""
+        tokenizer = Tokenizer.from_file(str(self.tokenizer))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
 
     @property
     def corpus(self) -> Path:
@@ -118,9 +127,12 @@ class Work:
         size = min(max(len(self.blocks) // _PARTS, 1), _LONGEST)
         return [self.blocks[i : i + size] for i in range(0, len(self.blocks), size)]
 
-    @cached_property
+    @property
     def parts(self) -> int:
-        """In how many parts documents are compared; chosen to fit memory, it changes no result."""
+        """In how many parts documents are compared; chosen to fit memory, it changes no result.
+
+        Read anew each time: a build that goes on may have another memory.
+        """
         return int(read_json(self.folder / "parts.json"))
 
     @contextmanager
@@ -143,9 +155,14 @@ class Work:
                 file.unlink(missing_ok=True)
 
 
-@cache
 def opened(folder: Path) -> Work:
-    """The work in a folder, opened once a process."""
+    """The work in a folder, opened once a process, and anew where another has begun there."""
+    plan = (folder / "plan.json").stat()
+    return _opened(folder, plan.st_ino, plan.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _opened(folder: Path, plan: int, written: int) -> Work:
     return Work(folder)
 
 
