@@ -7,6 +7,7 @@ is there is done, and a build that was killed goes on by looking.
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,19 @@ from unmask.files import new_file, read_json
 BLOCK_DOCUMENTS, BLOCK_BYTES = 1 << 16, 1 << 23  # a block ends at the first of them
 _PARTS, _LONGEST = 64, 16  # shards there should be at least, for many processes; blocks a shard
 MOST = 1 << 32  # documents that can be numbered
+
+# All that stands in the folder beside the plan.
+_OURS = (
+    "lock",
+    "corpus",
+    "read",
+    "blocks",
+    "sketch",
+    "parts.json",
+    "dropped",
+    "shards",
+    "replaced",
+)
 
 EXACT = np.dtype([("high", "<u8"), ("low", "<u8"), ("document", "<u4")])
 BAND = np.dtype([("key", "<u8"), ("document", "<u4")])
@@ -114,11 +128,7 @@ class Work:
         for unit in range(len(self.plan["units"])):
             for name, group in read_json(self.read(unit))["groups"].items():
                 tags = {tag: group[tag] for tag in ("language", "domain")}
-                if found.setdefault(name, tags) != tags:
-                    raise UserError(
-                        f"the tags {tags} and {found[name]} both make the part {name!r}: "
-                        "rename one of them"
-                    )
+                check_tags(name, found.setdefault(name, tags), tags)
         return dict(sorted(found.items()))
 
     @cached_property
@@ -137,7 +147,14 @@ class Work:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Refuse to work where another process is at work."""
+        """Refuse to work where another process is at work, or where something else stands."""
+        begun = (self.folder / "plan.json").exists()
+        names = () if begun or not self.folder.is_dir() else sorted(os.listdir(self.folder))
+        if odd := [name for name in names if name not in _OURS and name[0] != "."]:
+            raise UserError(
+                f"{self.folder} is where work under way would stand, and it holds {odd[0]!r}: "
+                "move that away, or choose another folder with --out"
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("w") as lock:
             try:
@@ -164,6 +181,33 @@ def opened(folder: Path) -> Work:
 @lru_cache(maxsize=1)
 def _opened(folder: Path, plan: int, written: int) -> Work:
     return Work(folder)
+
+
+def check_tags(group: str, ours: dict[str, str | None], theirs: dict[str, str | None]) -> None:
+    """Refuse documents whose tags differ, but not in the name of their part."""
+    if ours != theirs:
+        raise UserError(
+            f"the tags {ours} and {theirs} both make the part {group!r}: rename one of them"
+        )
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Name a file of the work that something has changed since it was written."""
+    try:
+        yield
+    except (ValueError, EOFError, OSError) as error:  # Arrow's own are of the first
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise UserError(
+            f"{path} is not as the build wrote it ({reason}): remove {path.parents[1]}, and the "
+            "same command begins anew"
+        ) from None
+
+
+def load_array(path: Path) -> np.ndarray:
+    """An array that `save_array` wrote, mapped."""
+    with explained(path):
+        return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
