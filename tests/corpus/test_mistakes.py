@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 from unmask.cli.app import app
 from unmask.cli.corpus import size
 from unmask.corpus.build import build
-from unmask.corpus.work import opened
+from unmask.corpus.work import BAND, opened, save_array
 from unmask.data.corpus import CorpusRows
 from unmask.data.sources import read
 from unmask.errors import UserError
@@ -227,6 +228,21 @@ def test_a_full_disk(
         )
     assert not (tmp_path / "corpus").exists()
     assert build(recipe, tmp_path / "corpus", workers=1)["total"]["read"] == 160
+
+
+def test_an_array_on_a_full_disk(tmp_path: Path) -> None:
+    array = np.zeros((3, 5), dtype=BAND)
+    save_array(tmp_path / "a.npy", array)
+    np.save(tmp_path / "b.npy", array)
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))  # Python ignores the signal
+    try:
+        with pytest.raises(UserError, match=r"could not write .*c\.npy: File too large"):
+            save_array(tmp_path / "c.npy", np.zeros(10_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npy", "b.npy"]
 
 
 def test_what_is_there_is_not_lost(recipe: dict[str, Any], corpus: Path, tmp_path: Path) -> None:

@@ -211,9 +211,15 @@ def load_array(path: Path) -> np.ndarray:
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
-    """Write an array whole or not at all."""
+    """Write an array whole or not at all, as `np.save` does.
+
+    That one writes past Python, and does not say what the disk says where it is full.
+    """
+    array = np.ascontiguousarray(array)
     with new_file(path) as partial, partial.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
+        header = np.lib.format.header_data_from_array_1_0(array)
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(array.data)
 
 
 def splits(recipe: CorpusRecipe) -> tuple[str, ...]:
