@@ -11,6 +11,7 @@ from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,19 @@ def test_without_ray_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"needs the extra `ray`: pip install 'unmask\[ray\]'"):
         build(recipe, tmp_path / "corpus", engine="ray")
+
+
+def test_a_ray_that_does_not_start(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**options: Any) -> None:
+        raise RuntimeError("the node timed out.\nIts logs are elsewhere")
+
+    ray = SimpleNamespace(is_initialized=lambda: False, init=init)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.data", SimpleNamespace())
+    with pytest.raises(UserError, match=r"could not be started .*\(the node timed out\): give"):
+        build(recipe, tmp_path / "corpus", workers=1, engine="ray")
 
 
 def jaccard(a: str, b: str) -> float:
