@@ -87,6 +87,7 @@ def test_binary_rows_need_no_line_break_and_words_may_hold_spaces(tmp_path: Path
         ("a.txt", b"film 1 2\ncat nan 2\n", "line 2: its vector holds numbers that are not finite"),
         ("a.txt", b"film 1 2\ncat 1 inf\n", "line 2: .*not finite"),
         ("a.txt", b"film 1 2\ncat 1 1e99\n", "line 2: .*not finite"),
+        ("a.txt", b"film 1 2\ncat 1 -3e38\n", "line 2: .*or too large"),
         ("a.txt", b"film 1 2\n\xff\xfe 1 2\n", "line 2 is not UTF-8"),
         ("a.txt", b"film 1 2\n\ncat 1 2\n", "line 2 is empty"),
         ("a.txt", b"film 1 2\n 1 2\n", "line 2: a vector without a word"),
@@ -110,6 +111,12 @@ def test_broken_files(name: str, content: bytes, said: str, tmp_path: Path) -> N
     with pytest.raises(UserError, match=said) as caught:
         list(read_vectors(tmp_path / name))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("header", [b"", b"1 2\n"])
+def test_a_byte_order_mark_is_no_part_of_the_first_word(header: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbf" + header + b"film 1 2\n")
+    assert [one.word for one in read_vectors(tmp_path / "a.txt")] == ["film"]
 
 
 def test_no_file(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -325,6 +326,34 @@ def test_mistakes_on_the_command_line(
     assert isinstance(done.exception, UserError)
     assert re.search(said, str(done.exception))
     assert not (tmp_path / "tokenizer").exists()
+
+
+def test_rows_that_say_no_language_are_of_none(tmp_path: Path) -> None:
+    rows = [{"text": "ab ba"}, {"text": "ab", "language": "en"}, {"text": "b", "language": ""}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    given = (tmp_path / "a.jsonl", "--min-frequency", 1, "--out", tmp_path / "made")
+    found = json.loads(command("train", *given, "--json").stdout)["languages"]
+    assert [(one["language"], one["texts"]) for one in found] == [("", 2), ("en", 1)]
+    table = command("score", tmp_path / "made", tmp_path / "a.jsonl").stdout
+    assert [line.split()[:2] for line in table.splitlines()[1:]] == [["–", "2"], ["en", "1"]]
+    (tmp_path / "b.csv").write_text("text,language\nab ba,\n")
+    done = command("train", tmp_path / "b.csv", "--temperature", 2, "--out", tmp_path / "two")
+    assert "no text says which its is" in str(done.exception)
+
+
+def test_a_column_without_texts_is_not_scored(corpus: str, tmp_path: Path) -> None:
+    command("train", corpus, "--vocab-size", 200, "--out", tmp_path / "made")
+    (tmp_path / "a.jsonl").write_text('{"text": 5}\n')
+    done = command("score", tmp_path / "made", tmp_path / "a.jsonl")
+    assert "holds no text in text; name its texts by --column" in str(done.exception)
+
+
+@kinds
+def test_a_run_without_spaces_is_read_in_pieces(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module("unmask.inputs.vocabulary.learn"), "_RUN", 4)
+    options = NewTokenizer(kind=kind, vocab_size=300, min_frequency=1)
+    cut, whole = (learn(lambda t=t: [t, "ab"], options) for t in ("a  ababab\nb", "a  abab ab\nb"))
+    assert cut.to_str() == whole.to_str()
 
 
 def test_files_that_are_no_texts(tmp_path: Path) -> None:

@@ -20,6 +20,10 @@ class Tokens:
     starts: np.ndarray  # (n,) bool: the first token of a word, as the tokenizer has words
     tokenizer: str  # the fingerprint of the tokenizer that made them
 
+    def __repr__(self) -> str:
+        """Short, for messages that quote a row."""
+        return f"a document of {len(self.ids)} tokens"
+
 
 def fingerprint(tokenizer: Tokenizer) -> str:
     """A name for what a tokenizer does to texts: its sha256, truncation and padding left out."""

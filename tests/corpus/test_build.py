@@ -11,6 +11,7 @@ from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from unmask.data.corpus import CorpusRows
 from unmask.data.duplicates import fold
 from unmask.errors import UserError
 from unmask.inputs.text import TextInput
+from unmask.inputs.vocabulary import wordpiece
 
 HERE = Path(__file__).parent
 
@@ -155,6 +157,19 @@ def test_without_ray_the_extra_is_named(
         build(recipe, tmp_path / "corpus", engine="ray")
 
 
+def test_a_ray_that_does_not_start(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**options: Any) -> None:
+        raise RuntimeError("the node timed out.\nIts logs are elsewhere")
+
+    ray = SimpleNamespace(is_initialized=lambda: False, init=init)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.data", SimpleNamespace())
+    with pytest.raises(UserError, match=r"could not be started .*\(the node timed out\): give"):
+        build(recipe, tmp_path / "corpus", workers=1, engine="ray")
+
+
 def jaccard(a: str, b: str) -> float:
     sets = [{own[i : i + 5] for i in range(len(own) - 4)} for own in (fold(a), fold(b))]
     return len(sets[0] & sets[1]) / len(sets[0] | sets[1])
@@ -191,3 +206,17 @@ def test_what_is_held_out_stays_so_whatever_else_there_is(
     for split in ("train", "valid"):
         ours = {tuple(one) for one in ids(corpus, split)}
         assert ours <= {tuple(one) for one in ids(tmp_path / "more", split)}
+
+
+def test_nothing_is_left_of_another_build_in_the_same_process(
+    recipe: dict[str, Any], corpus: Path, tmp_path: Path, text: TextInput
+) -> None:
+    pieces = sorted(text.tokenizer.get_vocab(), reverse=True)  # the same, with other numbers
+    other = tmp_path / "other.json"
+    wordpiece({piece: i for i, piece in enumerate(pieces)}, lowercase=True).save(str(other))
+    before = ids(corpus)
+    build(recipe, corpus, [f"tokenizer={other}"], workers=1, overwrite=True)
+    assert ids(corpus) != before
+    fresh = tmp_path / "fresh"  # the same recipe in a folder that no build has used
+    build(recipe, fresh, [f"tokenizer={other}"], workers=1)
+    assert content(corpus) == content(fresh)

@@ -86,6 +86,12 @@ def test_tokens_of_another_tokenizer_are_refused(corpus: Path, text: TextInput) 
             list(task(kind, other).examples(row, draw))
 
 
+def test_messages_quote_no_arrays(corpus: Path) -> None:
+    row = CorpusRows(corpus)[0]
+    assert str(row["text"]) == f"a document of {len(row['text'].ids)} tokens"
+    assert "array" not in repr(row)
+
+
 def test_a_stream_goes_on_exactly(corpus: Path, text: TextInput) -> None:
     rows = CorpusRows(corpus)
     one = Stream(task("mlm", text, max_length=10), rows, seed=1)
@@ -137,7 +143,7 @@ def test_a_run_on_a_corpus(corpus: Path, recipe: Sources, tmp_path: Path) -> Non
     assert [d["count"] for d in scored["duplicates"]] == [0, 0]
     for change, said in (
         ("tasks.english.test=0.2", "was split when it was built"),
-        ("encoder.tokenizer.vocab_size=200", "hold no words"),
+        ("encoder.tokenizer.vocab_size=200", "cannot read the tokens of .*corpus: leave"),
     ):
         with pytest.raises(UserError, match=said):
             unmask.train(run, tmp_path / "no", [change])

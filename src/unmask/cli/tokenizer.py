@@ -112,11 +112,15 @@ def score(
     Example: unmask tokenizer score runs/demo/bundle "texts/{language}.txt"
     """
     from unmask.cli.output import print_json
+    from unmask.errors import UserError
     from unmask.inputs.text import TextInput
     from unmask.interop import tokenizer_file
 
     text = TextInput.read(tokenizer_file(tokenizer))
     records = _fertility(text, _texts(sources, column, language, field, split, name, limit)())
+    if not records:
+        wanted = ", ".join(column or ["text"])
+        raise UserError(f"{sources[0]} holds no text in {wanted}; name its texts by --column")
     if json:
         print_json({"tokenizer": tokenizer, "vocab_size": text.vocab_size, "languages": records})
     else:
@@ -143,7 +147,8 @@ def _texts(
 
     def texts() -> Iterator[Spoken]:
         for cells in rows.values([*wanted, *[language] * known]):
-            tongue = str(cells.pop()) if known else None
+            said = cells.pop() if known else None
+            tongue = None if said in (None, "") else str(said)
             for cell in cells:
                 some = cell if isinstance(cell, list) else [cell]  # a list of words
                 yield from ((tongue, one) for one in some if isinstance(one, str))
@@ -162,7 +167,7 @@ def _print(records: list[dict[str, Any]]) -> None:
 
     rows = [
         [
-            one["language"] or "all",
+            one["language"] or ("all" if len(records) == 1 else "–"),
             one["texts"],
             "–" if one["tokens_per_word"] is None else one["tokens_per_word"],
             one["tokens_per_character"],

@@ -22,7 +22,7 @@ from unmask.corpus.sketching import sketch_block
 from unmask.corpus.statistics import statistics
 from unmask.corpus.work import Work, opened
 from unmask.corpus.writing import write_shard
-from unmask.data.corpus import LAYOUT, MANIFEST, TOKENIZER
+from unmask.data.corpus import LAYOUT, MANIFEST, TOKENIZER, is_corpus
 from unmask.errors import UserError
 from unmask.runtime.threads import available_cpus
 
@@ -55,6 +55,8 @@ def build(
     options = recipe.checked(CorpusRecipe, recipe.read(content, changes))
     workers = _workers(memory, workers)
     out = Path(out).absolute()
+    if overwrite and not is_corpus(str(out)) and not files.empty_or_new(out):
+        raise UserError(f"{out} is there and is no corpus: choose another folder with --out")
     folder = out.with_name(f"{out.name}.work")
     plan = {
         "layout": LAYOUT,
@@ -63,7 +65,6 @@ def build(
         "units": units(options.sources),
     }
     with files.told_of_disk(folder), Work(folder).locked():
-        opened.cache_clear()
         left = folder / "plan.json"
         known = files.read_json(left) if left.exists() else None
         if known == plan and (out / MANIFEST).exists() and not Work(folder).corpus.exists():
@@ -78,7 +79,9 @@ def build(
         with engine_of(engine, workers) as run:
             _each(run, "read", read_unit, folder, len(work.plan["units"]))
             if not work.blocks:
-                raise UserError(_nothing(work))
+                why = _nothing(work)
+                _clear(folder)  # nothing in it is worth going on with
+                raise UserError(why)
             _each(run, "sketch", sketch_block, folder, len(work.blocks))
             room = (memory - _BASE) // workers - _BASE
             files.write_json(folder / "parts.json", parts(work, room))
@@ -134,17 +137,36 @@ def _begin(
         log.info("going on in %s", folder)
         opened(folder).sweep()
         return
-    if known not in (None, plan) and not overwrite:
+    work = Work(folder)
+    if known and not overwrite and work.corpus.exists() and _only_unread(work, known, plan):
+        log.info("going on in %s; files that had not been read have changed", folder)
+        work.sweep()
+        for unit in range(len(plan["units"])):
+            if not work.read(unit).exists():  # what of it was begun
+                for block in work.folder.glob(f"blocks/{unit:05d}-*"):
+                    block.unlink()
+        files.write_json(folder / "plan.json", plan)
+        return
+    if known not in (None, plan) and not overwrite and any(work.folder.glob("read/*.json")):
         raise UserError(
             f"{folder} was begun with another recipe, other files or another tokenizer: bring "
             "those back, begin anew with --overwrite, or choose another folder"
         )
     _clear(folder)
-    work = Work(folder)
     work.corpus.mkdir(parents=True)
     with files.new_file(work.tokenizer) as partial:
         shutil.copyfile(_tokenizer(options), partial)
     files.write_json(folder / "plan.json", plan)  # last: without it nothing here counts
+
+
+def _only_unread(work: Work, known: Mapping[str, Any], plan: Mapping[str, Any]) -> bool:
+    """Whether a plan is another only in files that are not read yet, such as one just mended."""
+    old, new = known["units"], plan["units"]
+    return (
+        {**known, "units": new} == plan
+        and len(old) == len(new)
+        and not any(work.read(i).exists() for i in range(len(new)) if old[i] != new[i])
+    )
 
 
 def _clear(folder: Path) -> None:
@@ -159,7 +181,7 @@ def _nothing(work: Work) -> str:
     units = range(len(work.plan["units"]))
     groups = [g for unit in units for g in files.read_json(work.read(unit))["groups"].values()]
     reasons = sorted({reason for group in groups for reason in group["dropped"]})
-    why = "; ".join(f"{reason}: {REASONS[reason]}" for reason in reasons)
+    why = "; ".join(f"{reason}: {REASONS[reason]}" for reason in reasons) or "they have no rows"
     return f"no document of the sources is left ({why}): mend them, or the recipe"
 
 

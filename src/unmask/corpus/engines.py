@@ -90,7 +90,16 @@ def _ray(workers: int) -> Iterator[Run]:
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.ERROR)
         cpus = None if os.environ.get("RAY_ADDRESS") else workers
-        ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        try:
+            ray.init(
+                num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+            )
+        except Exception as error:  # of Ray's, the network's and the machine's classes
+            reason = str(error).partition("\n")[0].rstrip(".")
+            raise UserError(
+                f"Ray could not be started or reached ({reason}): give the same command again, "
+                "mend RAY_ADDRESS, or build with --engine processes"
+            ) from None
     ray.data.DataContext.get_current().enable_progress_bars = False
 
     def run(stage: Stage, folder: Path, units: int) -> Iterator[None]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from unmask.corpus.minhash import SIZE, rows_of_a_band, similarity
-from unmask.corpus.work import BAND, EXACT, Work, opened, save_array
+from unmask.corpus.work import BAND, EXACT, Work, load_array, opened, save_array
 
 # Bytes that a record of a part may take at its worst: gathered, sorted, and each a pair of
 # signatures to compare.
@@ -75,7 +75,7 @@ def _gathered(work: Work, part: int, array: str, key: str, kind: np.dtype[np.voi
     low, high = ((i << 64) // work.parts for i in (part, part + 1))
     found = [np.zeros(0, dtype=kind)]
     for block in work.blocks:
-        records = np.load(work.sketch(block.name, array), mmap_mode="r", allow_pickle=False)
+        records = load_array(work.sketch(block.name, array))
         start, end = (_place(records[key], value) for value in (low, high))
         found.append(np.array(records[start:end]))
     return np.concatenate(found)
@@ -93,7 +93,7 @@ def _signatures(work: Work, documents: np.ndarray) -> np.ndarray:
     owners = firsts.searchsorted(documents, side="right") - 1
     for number in np.unique(owners):
         block, own = work.blocks[number], owners == number
-        stored = np.load(work.sketch(block.name, "signatures"), mmap_mode="r", allow_pickle=False)
+        stored = load_array(work.sketch(block.name, "signatures"))
         result[own] = stored[documents[own] - block.first]
     return result
 
@@ -105,7 +105,7 @@ def fates(work: Work, first: int, last: int) -> np.ndarray:
     for reason in reasons:  # what is both counts as exact
         for part in range(work.parts):
             path = work.dropped(part, work.parts, reason)
-            documents = np.load(path, mmap_mode="r", allow_pickle=False)
+            documents = load_array(path)
             start, end = _place(documents, first), _place(documents, last)
             result[documents[start:end].astype(np.int64) - first] = 1 if reason == "exact" else 2
     return result

@@ -13,13 +13,13 @@ import pyarrow as pa
 
 from unmask.corpus.normalise import normalise
 from unmask.corpus.options import CorpusSource
-from unmask.corpus.work import BLOCK_BYTES, BLOCK_DOCUMENTS, Work, opened
-from unmask.data.rows import check_column
-from unmask.data.sources import HUB, files_of, stream
+from unmask.corpus.work import BLOCK_BYTES, BLOCK_DOCUMENTS, Work, check_tags, explained, opened
+from unmask.data.sources import HUB, checked_paths, files_of, stream
 from unmask.errors import UserError
 from unmask.files import new_file, write_json
 from unmask.recipe import Column
 
+_LONGEST_TAG = 80  # bytes: two of them are a part of the names of files
 _SCHEMA = pa.schema([("text", pa.string()), ("group", pa.string())])
 
 
@@ -27,8 +27,8 @@ def units(sources: list[CorpusSource]) -> list[dict[str, Any]]:
     """What can be read apart: each file; or a whole source that has no files, or a limit."""
     found: list[dict[str, Any]] = []
     for number, source in enumerate(sources):
-        paths = [source.path] if isinstance(source.path, str) else source.path
-        if any(path.startswith(HUB) for path in paths):
+        paths = checked_paths(source)
+        if paths[0].startswith(HUB):
             found.append({"source": number, "files": []})
             continue
         files = [
@@ -73,7 +73,7 @@ def read_unit(folder: Path, unit: int) -> None:
         groups.clear()
 
     for text, group, own in _documents(work, unit):
-        tags[group] = own
+        check_tags(group, tags.setdefault(group, own), own)
         counted = found.setdefault(group, _Found())
         counted.read += 1
         normal = normalise(text, work.recipe.shortest, work.recipe.longest)
@@ -101,16 +101,15 @@ def _documents(work: Work, unit: int) -> Iterator[tuple[str | None, str, dict[st
     plan = work.plan["units"][unit]
     source = work.recipe.sources[plan["source"]]
     for file in plan["files"]:
-        stat = Path(file["path"]).stat()
-        if (stat.st_size, stat.st_mtime_ns) != (file["size"], file["changed"]):
+        path = Path(file["path"])
+        stat = path.stat() if path.exists() else None
+        if not stat or (stat.st_size, stat.st_mtime_ns) != (file["size"], file["changed"]):
             raise UserError(
                 f"{file['path']} has changed since the build began: bring it back, or begin anew "
                 "with --overwrite"
             )
     files = {Path(file["path"]): file["captures"] for file in plan["files"]}
-    for name, batch in stream(source, files):
-        for column in source.needed:
-            check_column(column, batch.schema.names, name)
+    for name, batch in stream(source, files, source.needed):
         texts = batch.column(source.text)
         if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
             if texts.null_count < len(texts):
@@ -119,18 +118,23 @@ def _documents(work: Work, unit: int) -> Iterator[tuple[str | None, str, dict[st
                     "column with the documents in `text`"
                 )
             texts = pa.nulls(len(texts), pa.string())
-        columns = [_tags(source, tag, batch) for tag in ("language", "domain")]
+        columns = [_tags(source, tag, batch, name) for tag in ("language", "domain")]
         for text, language, domain in zip(texts.to_pylist(), *columns, strict=True):
             own = {"language": language, "domain": domain}
             yield text, group_name(language, domain), own
 
 
-def _tags(source: CorpusSource, tag: Any, batch: pa.RecordBatch) -> list[str | None]:
+def _tags(source: CorpusSource, tag: Any, batch: pa.RecordBatch, file: str) -> list[str | None]:
     value = source.tags.get(tag)
-    if isinstance(value, Column):
-        cells = batch.column(value.column).to_pylist()
-        return [None if cell is None else str(cell) for cell in cells]
-    return [value] * batch.num_rows
+    if not isinstance(value, Column):
+        return [value or None] * batch.num_rows
+    cells = [None if c in (None, "") else str(c) for c in batch.column(value.column).to_pylist()]
+    if odd := next((cell for cell in cells if cell and len(cell.encode()) > _LONGEST_TAG), None):
+        raise UserError(
+            f"{file}: column {value.column!r} holds {odd[:40]!r}…, too long for a {tag}: does "
+            "`tags` name the right column?"
+        )
+    return cells
 
 
 def group_name(language: str | None, domain: str | None) -> str:
@@ -155,5 +159,6 @@ def _write(path: Path, texts: list[str], groups: list[str]) -> None:
 
 def read_block(work: Work, name: str) -> pa.RecordBatch:
     """The documents of a block, with the columns text and group."""
-    with pa.memory_map(str(work.block(name))) as file:
+    path = work.block(name)
+    with explained(path), pa.memory_map(str(path)) as file:
         return pa.ipc.open_file(file).get_batch(0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +103,7 @@ def _write(
     work: Work, name: str, texts: Iterator[list[str]]
 ) -> tuple[dict[str, dict[str, Any]], Counts]:
     """Tokenise texts into the files of one shard: what the manifest says of them, and counts."""
-    tokenizer = _tokenizer(work.tokenizer)
+    tokenizer = work.opened_tokenizer
     small = tokenizer.get_vocab_size(with_added_tokens=True) <= 1 << 16
     unknown = next((i for u in _UNKNOWN if (i := tokenizer.token_to_id(u)) is not None), None)
     paths = {array: work.corpus / f"{name}.{array}.npy" for array in ARRAYS}
@@ -144,11 +143,3 @@ def _tokenised(
             word = np.array([-1 if w is None else w for w in encoding.word_ids], dtype=np.int64)
             starts.append(np.diff(word, prepend=-2) != 0)
         yield text, np.concatenate(ids), np.concatenate(starts)
-
-
-@cache
-def _tokenizer(path: Path) -> Tokenizer:
-    tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer

@@ -107,30 +107,37 @@ class CorpusRows(Rows):
         self.folder, self.split, self.group = folder, split, group
         self.origin = str(folder)
         manifest = read_json(folder / MANIFEST)
-        if manifest.get("layout") != LAYOUT:
+        try:
+            if manifest["layout"] != LAYOUT:
+                raise UserError(
+                    f"{folder} has layout {manifest['layout']!r}, and this version reads "
+                    f"{LAYOUT}: build it anew"
+                )
+            groups = manifest["groups"]
+            if group is not None and group not in groups:
+                raise UserError(f"{folder} has no part {group!r}; it has {', '.join(groups)}")
+            self._shards = [
+                Shard(
+                    folder,
+                    shard["name"],
+                    shard["documents"],
+                    groups[shard["group"]]["language"],
+                    groups[shard["group"]]["domain"],
+                    shard["files"],
+                )
+                for shard in manifest["shards"]
+                if shard["split"] == split and group in (None, shard["group"])
+            ]
+            for shard in self._shards:
+                shard.check_size()
+        except (KeyError, TypeError, AttributeError):
             raise UserError(
-                f"{folder} has layout {manifest.get('layout')!r}, and this version reads "
-                f"{LAYOUT}: build it anew"
-            )
-        groups = manifest["groups"]
-        if group is not None and group not in groups:
-            raise UserError(f"{folder} has no part {group!r}; it has {', '.join(groups)}")
+                f"{folder / MANIFEST} is not the file that was built: {_MEND}"
+            ) from None
         self.tokenizer_file = folder / TOKENIZER
+        if not self.tokenizer_file.is_file():
+            raise UserError(f"{self.tokenizer_file} is missing: {_MEND}")
         self._manifest = manifest
-        self._shards = [
-            Shard(
-                folder,
-                shard["name"],
-                shard["documents"],
-                groups[shard["group"]]["language"],
-                groups[shard["group"]]["domain"],
-                shard["files"],
-            )
-            for shard in manifest["shards"]
-            if shard["split"] == split and group in (None, shard["group"])
-        ]
-        for shard in self._shards:
-            shard.check_size()
         self._starts = np.cumsum([0, *(shard.documents for shard in self._shards)])
         self.ids = range(int(self._starts[-1])) if ids is None else ids
         if not len(self.ids):

@@ -41,12 +41,10 @@ def read(source: Source) -> Rows:
     """The rows of a source; a UserError says what keeps them from being read."""
     if is_corpus(source.path):
         return read_corpus(source)
-    paths = [source.path] if isinstance(source.path, str) else source.path
-    on_hub = [path for path in paths if path.startswith(HUB)]
-    _check(source, paths, on_hub)
+    paths = checked_paths(source)
     origin = _origin(paths)
-    if on_hub:
-        found = list(_first(_hub(source, on_hub[0]), source.limit))
+    if paths[0].startswith(HUB):
+        found = list(_first(_hub(source, paths[0]), source.limit))
         return Rows(list(_shaped(source, origin, found)), origin)
     files = files_of(paths)
     if sum(file.stat().st_size for file in files) > IN_MEMORY:
@@ -64,32 +62,52 @@ def files_of(paths: list[str]) -> dict[Path, Captures]:
     return files
 
 
-def stream(source: Source, files: dict[Path, Captures]) -> _Stream:
+def stream(source: Source, files: dict[Path, Captures], needed: Iterable[str] = ()) -> _Stream:
     """The batches of some files of a source one after another, each with its file's own columns.
 
-    A hub's dataset has no files. Columns that the source renames are renamed.
+    A hub's dataset has no files. Columns that the source renames are renamed. Its first batch must
+    have them, and the columns `needed`; where a later one lacks some, as in JSON lines, they are
+    empty.
     """
-    paths = [source.path] if isinstance(source.path, str) else source.path
-    on_hub = [path for path in paths if path.startswith(HUB)]
-    _check(source, paths, on_hub)
-    found = _hub(source, on_hub[0]) if on_hub else _stream(files, source.field)
+    paths = checked_paths(source)
+    on_hub = paths[0].startswith(HUB)
+    found = _hub(source, paths[0]) if on_hub else _stream(files, source.field)
+    begun = ""
     for file, batch in _first(found, source.limit):
+        known = batch.schema.names
         taken = {*source.columns, *source.columns.values()}
-        for theirs in source.columns.values():
-            check_column(theirs, batch.schema.names, file)
-        names = {n: n for n in batch.schema.names if n not in taken} | source.columns
-        yield file, aligned(batch, batch.schema, names)
+        names = {name: name for name in known if name not in taken} | source.columns
+        if file != begun:
+            for theirs in source.columns.values():
+                check_column(theirs, known, file)
+            for name in needed:
+                check_column(name, list(names), file)
+            begun = file
+        names |= {name: name for name in needed if name not in names}
+        schema = batch.schema
+        for old in sorted({*names.values()} - {*known}):
+            schema = schema.append(pa.field(old, pa.null()))
+        yield file, aligned(batch, schema, names)
 
 
-def _check(source: Source, paths: list[str], on_hub: list[str]) -> None:
+def checked_paths(source: Source) -> list[str]:
+    """The paths of a source, at least one, made sure to go together."""
+    paths = [source.path] if isinstance(source.path, str) else source.path
     if not paths:
         raise UserError("a source has an empty list of paths; name a file")
+    on_hub = [path for path in paths if path.startswith(HUB)]
+    for path in filter(is_corpus, paths):
+        raise UserError(
+            f"{path} is a built corpus, which holds tokens and no texts: only a task learns from "
+            "it, as the one path of its source"
+        )
     if on_hub and (len(paths) > 1 or source.field):
         raise UserError(f"{on_hub[0]}: a hub:// path stands alone, and takes no `field`")
     if (source.split or source.name) and not on_hub:
         raise UserError(
             f"{paths[0]}: `split` and `name` are for hub:// paths and built corpora; leave them out"
         )
+    return paths
 
 
 def _origin(paths: list[str]) -> str:

@@ -5,6 +5,7 @@ Nothing is held but the line at hand: a file may be larger than memory.
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import re
 import warnings
@@ -19,6 +20,7 @@ from unmask import progress
 from unmask.errors import UserError
 
 _WIDEST = 10_000  # numbers to a word, and bytes of a word: a broken header could ask for any
+_LARGEST = 1e18  # number: of larger ones a sum may not be finite
 _HEADER = re.compile(rb"\s*(\d+)[ \t]+(\d+)\s*")
 
 
@@ -52,7 +54,7 @@ def read_vectors(path: Path) -> Iterator[WordVector]:
 
 
 def _text(file: BinaryIO, path: Path) -> Iterator[WordVector]:
-    first = file.readline()
+    first = file.readline().removeprefix(codecs.BOM_UTF8)
     header = _HEADER.fullmatch(first)
     if header:
         promised, width = _size(header, path)
@@ -151,8 +153,10 @@ def _word(word: str, where: str) -> str:
 
 
 def _finite(vector: np.ndarray, where: str) -> np.ndarray:
-    if not np.isfinite(vector).all():
-        raise UserError(f"{where}: its vector holds numbers that are not finite; fetch it again")
+    if not np.abs(vector).max() < _LARGEST:  # as with NaN
+        raise UserError(
+            f"{where}: its vector holds numbers that are not finite, or too large; fetch it again"
+        )
     return vector
 
 

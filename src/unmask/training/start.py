@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from unmask.data.corpus import CorpusRows
 from unmask.data.sources import Rows
 from unmask.encoder import Encoder, preset
+from unmask.errors import UserError
 from unmask.inputs.text import TextInput
 from unmask.inputs.vectors import WordVector, read_vectors
 from unmask.inputs.vocabulary import Spoken, balanced, learn
@@ -75,6 +76,12 @@ def _tokenizer(options: EncoderOptions, run: Run, rows: Mapping[str, Rows]) -> T
     """The one that the recipe names, or that of its corpus, or a new one of the training texts."""
     wanted = options.tokenizer or _of_corpus(rows) or NewTokenizer()
     if isinstance(wanted, NewTokenizer):
+        if corpus := _of_corpus(rows):
+            raise UserError(
+                f"a new vocabulary cannot read the tokens of {Path(corpus).parent}: leave "
+                "`encoder.tokenizer` out for a new encoder, or build the corpus with the "
+                "encoder's tokenizer"
+            )
         log.info("learning a vocabulary of %d pieces", wanted.vocab_size)
         return learn(balanced(lambda: _texts(run, rows), wanted.temperature), wanted)
     return TextInput.read(tokenizer_file(wanted)).tokenizer

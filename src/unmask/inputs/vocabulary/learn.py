@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ log = logging.getLogger("unmask")
 
 _BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())  # how 256 bytes are written
 _DIGITS = 6  # of a log-probability; behind them stands the order in which it was summed
+_RUN = 10_000  # characters without white space; the library's time grows with their square
 _STEP = 1e-4  # between the scores that the library gives to characters it would have dropped
 
 Texts = Callable[[], Iterable[str]]
@@ -71,6 +73,8 @@ def _checked(texts: Texts) -> Texts:
                     "encoding"
                 ) from None
             some = some or bool(text.strip())
+            if any(len(run) > _RUN for run in text.split()):
+                text = re.sub(rf"\S{{{_RUN}}}(?=\S)", r"\g<0> ", text)
             yield text
         if not some:
             raise UserError("the training texts hold no words to learn a vocabulary from")
