@@ -126,6 +126,15 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     assert read(tmp_path / "r.yaml")["tasks"]["c"] == {"kind": "mlm", "train": "z"}
 
 
+@pytest.mark.parametrize("text", ["? [a, b]\n: 1\n", "{a: 1}: 2\n", "a: 2001-99-99\n"])
+def test_keys_and_dates_that_are_none_are_said(tmp_path: Path, text: str) -> None:
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"r\.yaml is not readable YAML"):
+        read(tmp_path / "r.yaml")
+    with pytest.raises(UserError, match="the value is not readable YAML"):
+        read(MINIMAL, ["train.seed=2001-99-99"])
+
+
 def test_stages_share_what_stands_outside_them() -> None:
     data = {
         **MINIMAL,
