@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from unmask.errors import UserError
-from unmask.recipe import json_schema, parse, read
+from unmask.recipe import Mixture, json_schema, parse, read
 from unmask.tasks import OPTIONS
 
 MINIMAL: dict[str, Any] = {
@@ -133,6 +133,13 @@ def test_keys_and_dates_that_are_none_are_said(tmp_path: Path, text: str) -> Non
         read(tmp_path / "r.yaml")
     with pytest.raises(UserError, match="the value is not readable YAML"):
         read(MINIMAL, ["train.seed=2001-99-99"])
+
+
+def test_a_temperature_without_a_number_for_its_powers_is_refused() -> None:
+    """A thousand rows to the power of a thousand ended in a traceback, once training began."""
+    with pytest.raises(UserError, match=r"`mixture.temperature`: .* greater than or equal to 0.1"):
+        parse({**MINIMAL, "mixture": {"temperature": 0.001}}, OPTIONS)
+    assert Mixture(sampling="temperature", temperature=0.1).shares({"a": 10**9, "b": 1})["b"] > 0
 
 
 def test_stages_share_what_stands_outside_them() -> None:
