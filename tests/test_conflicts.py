@@ -84,11 +84,11 @@ def test_measuring_changes_nothing(recipe: dict[str, Any], tmp_path: Path) -> No
         assert a["gradient_norm"] == pytest.approx(b["gradient_norm"], rel=1e-4)
         assert all(-1.001 < c < 1.001 for c in all_cosines(b))
     found = json.loads((tmp_path / "measured" / "conflicts.json").read_text())
-    assert {tuple(sorted(pair["tasks"])) for pair in found["pairs"]} == {
+    assert sorted(tuple(sorted(pair["tasks"])) for pair in found["pairs"]) == [
         ("mood", "turned"),
         ("mood", "words"),
         ("turned", "words"),
-    }
+    ]
     assert all(0 <= pair["against"] <= 1 and pair["updates"] <= 12 for pair in found["pairs"])
     assert not (tmp_path / "plain" / "conflicts.json").exists()
 
@@ -107,6 +107,13 @@ def test_of_two_tasks_both_ways_make_the_same(recipe: dict[str, Any], tmp_path: 
         a["loss"] != pytest.approx(b["loss"], abs=1e-5)
         for a, b in zip(found["measure"], found["pcgrad"], strict=True)
     )
+
+
+def test_a_pair_is_one_whichever_comes_first() -> None:
+    made = [{"mood": {"words": 0.5}}, {"words": {"mood": -0.1}}, {"mood": {"words": None}}]
+    (pair,) = conflicts.summary(json.dumps({"cosines": own}) for own in made)["pairs"]
+    assert pair["cosine"] == pytest.approx(0.2)
+    assert (pair["tasks"], pair["against"], pair["updates"]) == (["mood", "words"], 0.5, 2)
 
 
 @pytest.mark.parametrize("how", ["pcgrad", "agem"])

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import unmask
 from unmask.data.splits import split_rows
@@ -84,6 +86,18 @@ def test_epochs_are_then_of_the_others(recipe: dict[str, Any], tmp_path: Path) -
     other = len(split_rows("mood", _options(trained, "mood"), 0).train)
     expected = before + (12 - before / (own + other)) * own
     assert rows == pytest.approx(expected, abs=8)
+
+
+def test_the_best_is_chosen_by_those_that_are_left(recipe: dict[str, Any], tmp_path: Path) -> None:
+    """A mean with the lost task in it, from before, is not to be beaten by one without."""
+    changes = ["train.lost_task=leave", "train.steps=24", "train.evaluate_every=8"]
+    changes += ["train.learning_rate=1e-6"]  # so that `words` is never good
+    trained = unmask.train(recipe, tmp_path / "run", changes)
+    last, chosen = (
+        load_file(folder / "model.safetensors")
+        for folder in (trained.folder / "checkpoints" / "step-000000024", trained.bundle)
+    )
+    assert all(torch.equal(last[name], chosen[name]) for name in last)
 
 
 def _options(trained: Trained, task: str) -> Any:

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from unmask.errors import UserError
-from unmask.recipe import json_schema, parse, read
+from unmask.recipe import Mixture, json_schema, parse, read
 from unmask.tasks import OPTIONS
 
 MINIMAL: dict[str, Any] = {
@@ -124,6 +124,22 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "r.yaml")
     (tmp_path / "r.yaml").write_text(text + "  c: {<<: *b, train: z}\n")
     assert read(tmp_path / "r.yaml")["tasks"]["c"] == {"kind": "mlm", "train": "z"}
+
+
+@pytest.mark.parametrize("text", ["? [a, b]\n: 1\n", "{a: 1}: 2\n", "a: 2001-99-99\n"])
+def test_keys_and_dates_that_are_none_are_said(tmp_path: Path, text: str) -> None:
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"r\.yaml is not readable YAML"):
+        read(tmp_path / "r.yaml")
+    with pytest.raises(UserError, match="the value is not readable YAML"):
+        read(MINIMAL, ["train.seed=2001-99-99"])
+
+
+def test_a_temperature_without_a_number_for_its_powers_is_refused() -> None:
+    """A thousand rows to the power of a thousand ended in a traceback, once training began."""
+    with pytest.raises(UserError, match=r"`mixture.temperature`: .* greater than or equal to 0.1"):
+        parse({**MINIMAL, "mixture": {"temperature": 0.001}}, OPTIONS)
+    assert Mixture(sampling="temperature", temperature=0.1).shares({"a": 10**9, "b": 1})["b"] > 0
 
 
 def test_stages_share_what_stands_outside_them() -> None:

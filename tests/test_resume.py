@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 import unmask
 from unmask import bundle
 from unmask.errors import UserError
+from unmask.files import sha256
 from unmask.training import loop as loops
 from unmask.training.checkpoint import newest
 from unmask.training.stop import Stop
@@ -154,6 +155,51 @@ def test_a_larger_budget_goes_on_when_forced(
         unmask.train(
             recipe, tmp_path / "run", [*longer, "encoder.shape=mini"], resume=True, force=True
         )
+
+
+def test_a_run_of_before_some_options_goes_on(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its recipe and its state lack them, and it goes on as if they were at their defaults."""
+    unmask.train(recipe, tmp_path / "whole")
+    kill_at(9, monkeypatch)
+    with pytest.raises(KilledError):
+        unmask.train(recipe, tmp_path / "run")
+    older(tmp_path / "run" / "recipe.yaml")
+    checkpoint = newest(tmp_path / "run" / "checkpoints")
+    assert checkpoint is not None
+    state = checkpoint.state
+    state["guard"] = {"taken": state["guard"]["taken"], "norms": state["guard"]["norms"]}
+    state["guard"]["lost"] = [1]
+    del state["meter"]["before"], state["meter"]["since"]
+    (checkpoint.path / "state.json").write_text(json.dumps(state))
+    hashed(checkpoint.path, "state.json")
+    unmask.train(recipe, tmp_path / "run", resume=True)
+    same(tmp_path / "whole", tmp_path / "run")
+
+    before = (tmp_path / "run" / "bundle" / "model.safetensors").stat().st_mtime_ns
+    older(tmp_path / "run" / "bundle" / "recipe.yaml")
+    hashed(tmp_path / "run" / "bundle", "recipe.yaml")
+    unmask.train(recipe, tmp_path / "run", resume=True)  # it is finished
+    assert (tmp_path / "run" / "bundle" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def older(path: Path) -> None:
+    """Take out of a recipe what came later."""
+    recipe = yaml.safe_load(path.read_text())
+    for key in ("lost_task", "conflicts"):
+        del recipe["train"][key]
+    del recipe["mixture"]["towards"], recipe["tasks"]["mood"]["reverse"]
+    for task in recipe["tasks"].values():
+        del task["teacher"], task["teacher_share"]
+    path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+
+
+def hashed(folder: Path, name: str) -> None:
+    """Let the manifest say what a file is now."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["sha256"][name] = sha256(folder / name)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 def test_other_rows_are_said_and_refused(

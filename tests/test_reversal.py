@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import unmask
 from unmask.tasks.reversal import reversed_gradient
@@ -58,3 +59,17 @@ def test_domains_are_unlearnt_and_moods_are_not(recipe: dict[str, Any], tmp_path
     assert found["domain"] < 0.8
     assert not turned.model.tasks["domain"].chooses
     assert turned.model.tasks["mood"].chooses
+
+
+def test_a_turned_task_alone_chooses_nothing(recipe: dict[str, Any], tmp_path: Path) -> None:
+    """Where only its rows are held out the last checkpoint is kept, as where there are none."""
+    recipe["tasks"]["domain"]["reverse"] = 0.1
+    recipe["tasks"]["mood"] = {**recipe["tasks"]["mood"], "valid": None}
+    changes = ["train.steps=10", "train.patience=1"]
+    trained = unmask.train(recipe, tmp_path / "run", changes)
+    assert not (trained.folder / "checkpoints" / "best").exists()
+    last, own = (
+        load_file(folder / "model.safetensors")
+        for folder in (trained.folder / "checkpoints" / "step-000000010", trained.bundle)
+    )
+    assert all(torch.equal(last[name], own[name]) for name in last)

@@ -14,8 +14,10 @@ import torch.nn.functional as F
 import unmask
 from unmask.batch import collate
 from unmask.errors import UserError
+from unmask.inputs.text import TextInput
 from unmask.tasks import Draw, row_rng
 from unmask.tasks.imitation import SOFTNESS, towards, towards_each, towards_likeness
+from unmask.tasks.mlm import Mlm, MlmOptions
 
 TASKS: dict[str, dict[str, Any]] = {
     "classify": {"input": "text", "label": "label"},
@@ -101,6 +103,14 @@ def test_divergences_by_hand() -> None:
     assert float(towards_likeness(vectors[:1], vectors[:1], 0.1)) == 0
 
 
+def test_what_lies_beyond_the_tokens_is_not_imitated(text: TextInput) -> None:
+    """Encoders of one tokenizer may have more vectors than it has tokens, and not as many."""
+    task, n = Mlm("own", MlmOptions(), text), text.vocab_size
+    ours, theirs = torch.randn(2, n + 3), torch.randn(2, n + 8)
+    far = task.imitate({"logits": ours}, task, {"logits": theirs}, None)
+    assert float(far) == pytest.approx(float(towards(ours[:, :n], theirs[:, :n])))
+
+
 def test_a_share_of_the_truth_stays(recipe: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     """The loss that is shown is the truth's, and both pull."""
     first = unmask.train(recipe("classify"), tmp_path / "teacher").bundle
@@ -117,6 +127,8 @@ def test_a_share_of_the_truth_stays(recipe: Callable[..., dict[str, Any]], tmp_p
     [
         ({"label": "words"}, "has other labels"),
         ({"head": {"pooling": "mean"}}, "has pooling: cls, and this task mean"),
+        ({"multi_label": True}, "has multi_label: False, and this task True"),
+        ({"teacher": "no/such/bundle"}, "task own: its teacher no/such/bundle: there is no folder"),
         (
             {"max_length": None, "kind": "regress", "values": {"neg": 0, "pos": 1}},
             r"0 tasks of kind",

@@ -265,6 +265,10 @@ def test_a_zero_shot_cell_is_so_for_every_bundle(make_found: Make) -> None:
     without = cube["cells"][3]
     assert without["value"] is None
     assert without["reason"].startswith("for ")
+    del one["cube"][1]["cells"][0], other["cube"][-1]  # of what only one could score
+    (cube,) = over_seeds([one, other], [])["cube"]
+    assert [c["domain"] for c in cube["cells"]] == [c["domain"] for c in one["cube"][1]["cells"]]
+    assert (cube["cells"][0]["trained"], cube["cells"][0]["zero_shot"]) == (None, None)
     other["cube"][0]["metric"] = "f1_micro"
     with pytest.raises(unmask.UserError, match="judged by accuracy and f1_micro"):
         over_seeds([one, other], [])

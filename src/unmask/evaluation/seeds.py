@@ -77,8 +77,10 @@ def over_seeds(results: Sequence[dict[str, Any]], doubts: Sequence[str]) -> dict
             if (score["task"], score["split"]) in tested
         ],
         "cube": [
-            _mean_cube([next(c for c in o["cube"] if c["task"] == cube["task"]) for o in results])
+            _mean_cube(own)
             for cube in first["cube"]
+            if len(own := [c for o in results for c in o["cube"] if c["task"] == cube["task"]])
+            == len(results)  # else one of them had nothing to score
         ],
     }
 
@@ -92,8 +94,9 @@ def _mean_cube(cubes: _Records) -> dict[str, Any]:
             "give such as have one recipe"
         )
     cells = _means([cube["cells"] for cube in cubes])
-    for i, cell in enumerate(cells):  # the rows are the same, so the cells are
-        counts = [cube["cells"][i]["trained"] for cube in cubes]
+    trained = [{_place(cell): cell["trained"] for cell in cube["cells"]} for cube in cubes]
+    for cell in cells:  # the same rows, but not each vocabulary finds something to score in all
+        counts = [own[_place(cell)] for own in trained]
         known = None if None in counts else max(counts)
         cell["trained"], cell["zero_shot"] = known, None if known is None else known == 0
     return {**cubes[0], "cells": cells}

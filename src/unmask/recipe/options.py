@@ -218,8 +218,8 @@ class Mixture(Strict):
     """How often each task is drawn."""
 
     sampling: Sampling = "proportional"
-    temperature: float = Field(
-        2.0, gt=0, description="rows ** (1 / temperature); 1 is proportional, large is uniform"
+    temperature: float = Field(  # less would make powers of rows that no number holds
+        2.0, ge=0.1, description="rows ** (1 / temperature); 1 is proportional, large is uniform"
     )
     towards: Sampling | None = Field(
         None, description="a sampling that the shares have come to at the end of the run"

@@ -29,11 +29,12 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # a list or a mapping, which is refused as a key when it is constructed
             if key.value in seen:
                 said = f"the key {key.value!r} stands there twice, and only one would count"
                 raise yaml.constructor.ConstructorError(None, None, said, key.start_mark)
-            if isinstance(key, yaml.ScalarNode):
-                seen.add(key.value)
+            seen.add(key.value)
         return node
 
 
@@ -74,7 +75,7 @@ def read(source: Path | Mapping[str, Any], changes: Iterable[str] = ()) -> dict[
             data = yaml.load(source.read_text(encoding="utf-8"), _Loader)
         except FileNotFoundError:
             raise UserError(f"{where}: there is no such recipe") from None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: a date of no calendar
             raise UserError(f"{where} is not readable YAML: {error}") from None
     else:
         data = copy.deepcopy(dict(source))
@@ -95,7 +96,7 @@ def read(source: Path | Mapping[str, Any], changes: Iterable[str] = ()) -> dict[
                 place.pop(unit, None)
         try:
             place[last] = yaml.load(value, _Loader)
-        except yaml.YAMLError:
+        except (ValueError, yaml.YAMLError):
             raise UserError(f"{change!r}: the value is not readable YAML") from None
     return data
 

@@ -184,7 +184,9 @@ class Mlm(Task[MlmOptions, FillAnswer]):
     def imitate(
         self, outputs: Outputs, teacher: Task[Any, Any], others: Outputs, batch: Batch | None
     ) -> Tensor:
-        return towards(outputs["logits"].float(), others["logits"].float())
+        """Over the tokens: an encoder may have more vectors, and another encoder other ones."""
+        n = self.text.vocab_size
+        return towards(outputs["logits"][:, :n].float(), others["logits"][:, :n].float())
 
     def answers(
         self, outputs: Outputs, batch: Batch, examples: Sequence[Example], top: int = 5

@@ -116,14 +116,16 @@ def summary(lines: Iterable[str]) -> dict[str, Any]:
     """Of the lines of a run's `metrics.jsonl`: how each pair of tasks got on.
 
     `pairs` holds for each the mean cosine of their gradients, the share of the updates with both in
-    which it was below 0, and how many these were.
+    which it was below 0, and how many these were. Which of two comes first in an update is of no
+    account.
     """
     found: dict[tuple[str, str], list[float]] = {}
     for line in lines:
         for task, others in json.loads(line).get("cosines", {}).items():
             for other, cosine in others.items():
                 if cosine is not None:
-                    found.setdefault((task, other), []).append(cosine)
+                    pair = (other, task) if (other, task) in found else (task, other)
+                    found.setdefault(pair, []).append(cosine)
     return {
         "pairs": [
             {

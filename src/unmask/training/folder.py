@@ -12,6 +12,7 @@ from typing import Any
 from unmask import bundle, files, recipe
 from unmask.errors import UserError
 from unmask.recipe import Run
+from unmask.tasks import OPTIONS
 from unmask.training import checkpoint
 
 log = logging.getLogger("unmask")
@@ -91,10 +92,14 @@ def check_recipe(place: Path, run: Run, force: bool, first: bool) -> None:
 
 
 def _comparable(path: Path, run: Run, first: bool) -> dict[str, Any]:
+    """The recipe that stands there; options that came after it are at their defaults."""
     old = recipe.read(path)
     if not first:  # it starts from the stage before it, wherever that lies now
         old["encoder"] = run.dump()["encoder"]
-    return old
+    try:
+        return next(iter(recipe.parse(old, OPTIONS).values())).dump()
+    except UserError:  # it has options that are gone
+        return old
 
 
 def _changes(old: Any, new: Any, name: str = "") -> Iterator[str]:

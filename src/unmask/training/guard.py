@@ -97,11 +97,12 @@ class Guard:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state`."""
+        """Go on from a `state`; one of before tasks could be left has but the steps in `lost`."""
         self.taken = state["taken"]
         self.norms = list(state["norms"])
-        self.lost = [(step, names) for step, names in state["lost"]]
-        self.left = dict(state["left"])
+        pairs = ([one, []] if isinstance(one, int) else one for one in state["lost"])
+        self.lost = [(step, names) for step, names in pairs]
+        self.left = dict(state.get("left", {}))
 
     def _not_finite(self, losses: Mapping[str, float], norm: float) -> str | None:
         bad = _not_finite(losses)

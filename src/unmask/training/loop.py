@@ -107,7 +107,7 @@ class Loop:
         self.journal.back_to(state["lines"])
 
     def fit(self) -> Path:
-        """Train; the folder of the best checkpoint, or of the last without valid rows.
+        """Train; the folder of the best checkpoint, or of the last where no valid rows choose.
 
         Writes `metrics.jsonl`, `checkpoints/step-…` to go on from, and at an evaluation that beats
         those before it `checkpoints/best`. SIGTERM and Ctrl-C end it after the update under way,
@@ -182,6 +182,8 @@ class Loop:
             self.meter.leave(len(self.stream.streams[name].rows))
             self.stream.leave(name)
             self.valid = {other: rows for other, rows in self.valid.items() if other != name}
+            # A mean of other tasks is no better or worse than what there was.
+            self.best, self.worse = -math.inf, 0
 
     def score(self, stop: Stop) -> None:
         """Score the validation rows; keep the model if it is the best so far."""
@@ -194,6 +196,8 @@ class Loop:
             return
         self.journal.write({"step": step, "valid": [s.record() for s in found]})
         log.info("step %d: %s", step, _summary(model, found))
+        if not any(model.tasks[score.task].chooses for score in found):
+            return
         value = _mean_headline(model, found) if self.processes.first else -math.inf
         value = self.processes.largest({"value": value})["value"]  # all take it for the same
         if value > self.best:
@@ -292,7 +296,7 @@ def calibrate(model: Model, rows: Mapping[str, Sequence[Row]]) -> None:
 
 def _mean_headline(model: Model, found: Sequence[Score]) -> float:
     names = {score.task for score in found if model.tasks[score.task].chooses}
-    return sum(headline(model.tasks[name], found) for name in names) / max(len(names), 1)
+    return sum(headline(model.tasks[name], found) for name in names) / len(names)
 
 
 def _summary(model: Model, found: Sequence[Score]) -> str:

@@ -15,6 +15,7 @@ from unmask.errors import UserError
 from unmask.loading import load
 from unmask.model import Model
 from unmask.tasks import Task
+from unmask.tasks.base import said_of
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ def teachers_of(
                 f"task {name}: kind {task.kind} cannot learn from a teacher; leave it out"
             )
         if source not in loaded:
-            loaded[source] = load(source).to(device).requires_grad_(False)
+            with said_of(f"task {name}: its teacher {source}"):
+                loaded[source] = load(source).to(device).requires_grad_(False)
         own = _of_kind(name, task, loaded[source], source)
         _check(task, own, loaded[source], model, f"task {name}: its teacher {source}")
         found[name] = Teacher(loaded[source], own, task.options.teacher_share)
@@ -93,7 +95,7 @@ def _check(
         raise UserError(
             f"{said} reads {teacher.text.max_length} tokens at most; set max_length to that"
         )
-    for what in ("pooling", "no_answer"):
+    for what in ("pooling", "no_answer", "multi_label"):
         ours, theirs = (_choice(one, what) for one in (task, own))
         if ours != theirs:
             raise UserError(
@@ -102,6 +104,6 @@ def _check(
 
 
 def _choice(task: Task[Any, Any], name: str) -> Any:
-    """What decides which positions a task looks at, where its kind has the choice."""
+    """What decides where a task looks, or what its logits mean, where its kind has the choice."""
     head = getattr(task, "head", None)
     return getattr(task.options, name, getattr(head, name, None))
