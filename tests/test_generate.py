@@ -247,6 +247,55 @@ def test_in_rounds_cached_is_uncached(
                 assert draft.log_p == pytest.approx(float(expected), abs=1e-4)
 
 
+@few
+@given(
+    style=st.sampled_from(STYLES),
+    rounds=st.integers(2, 5),
+    schedule=st.sampled_from(["linear", "cosine"]),
+    prefix=st.sampled_from(["", "the film"]),
+)
+def test_all_rounds_cached_are_uncached(
+    text: TextInput,
+    make_encoder: Callable[..., Encoder],
+    style: str,
+    rounds: int,
+    schedule: str,
+    prefix: str,
+) -> None:
+    """Mask-predict by hand: in each round a whole pass over source and text, nothing kept."""
+    task = make(text, mode="parallel")
+    model = with_model(task, make_encoder, style)
+    options = DecodeOptions(rounds=rounds, lengths=2, top=2, schedule=schedule, prefix=prefix)  # type: ignore[arg-type]
+    pen = pen_of(model)
+    own = [task.lessons.begin(p, options) for p in prompts(task, SOURCES)]
+    with torch.no_grad():
+        drafts = parallel.write(pen, task.pieces, own, options)
+        constraints = Constraints(task.pieces, options, own, pen.vocabulary)
+        for i, prompt in enumerate(own):
+            for draft in drafts[i]:
+                n, given_ = len(draft.ids), len(prompt.begun)
+                ids = np.append(np.full(n, text.mask_id), task.pieces.end)
+                ids[:given_] = prompt.begun
+                chances = torch.full((n,), torch.inf)
+                masked = np.arange(given_, n)
+                for number in range(1, rounds + 1):
+                    ids[masked] = text.mask_id
+                    sequence = prompt.sequence(ids, pen.kind, causal=False)
+                    example = Example((sequence,), (prompt.prefix + masked,))
+                    log_p = pen.log_p(model.encoder(collate([example])).wanted)
+                    allowed = constraints.alone(log_p, torch.full((len(masked),), i))
+                    allowed[:, task.pieces.end] = -torch.inf
+                    best = allowed.max(-1)
+                    ids[masked], chances[masked] = best.indices.numpy(), best.values
+                    over = number / rounds
+                    share = 1 - over if schedule == "linear" else math.cos(math.pi / 2 * over)
+                    again = int((n - given_) * np.float32(share))
+                    if not again:
+                        break
+                    masked = chances.argsort(stable=True)[:again].sort().values.numpy()
+                assert draft.ids == ids[:n].tolist()
+
+
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize(
     "how",
