@@ -551,6 +551,25 @@ def test_rows_that_teach_nothing_are_left_out_and_counted(
         task.look_over(rows[1:3])
 
 
+def test_special_tokens_that_somebody_typed_are_not_written(
+    text: TextInput, make_encoder: Callable[..., Encoder]
+) -> None:
+    """They would end a target early, or be taught as a word."""
+    clean = make(text).pieces.of("red blue")
+    typed = "[CLS] red [SEP] [MASK][PAD] blue"
+    np.testing.assert_array_equal(make(text).pieces.of(typed), clean)
+    (example,) = make(text).examples({"en": "cat", "de": typed}, Draw(rng()))
+    assert example.truth["piece"].tolist() == [*clean, text.special_id("end")]
+    going_on = make(text, target=None, input="text")
+    (example,) = going_on.examples({"text": typed}, Draw(rng()))
+    assert example.truth["piece"].tolist() == [*clean, text.special_id("end")]
+    model = with_model(make(text), make_encoder, "classic")
+    (free,), (banned,) = (model.predict("it", "red", banned=b) for b in ([], ["[SEP]"]))
+    assert banned == free
+
+
+
+
 def test_a_long_target_does_not_end_where_it_is_cut(text: TextInput) -> None:
     task = make(text, target_length=5)
     (example,) = task.examples({"en": "red", "de": "one two three red green blue"}, Draw(rng()))
