@@ -449,6 +449,7 @@ def test_options_are_checked(text: TextInput, make_encoder: Callable[..., Encode
         ({"beams": 2, "temperature": 1}, "choose one of them"),
         ({"top_p": 0.5}, "give a temperature too"),
         ({"beams": 2, "top": 3}, "as many beams"),
+        ({"top": 2}, "as many beams, or a temperature"),
         ({"mode": "parallel"}, "was not learnt; train with `mode: both`"),
         ({"prefix": "the film " * 20}, "leaves no room"),
         ({"seed": -1}, "seed: "),
@@ -459,6 +460,10 @@ def test_options_are_checked(text: TextInput, make_encoder: Callable[..., Encode
     both = with_model(make(text, mode="both"), make_encoder, "classic")
     with pytest.raises(UserError, match="no_repeat is for writing from left to right"):
         both.predict("it", "red", mode="parallel", no_repeat=2)
+    with pytest.raises(UserError, match="as many lengths"):
+        both.predict("it", "red", mode="parallel", lengths=2, top=3)
+    with pytest.raises(ValueError, match="decode: mode 'parallel' was not learnt"):
+        make(text, decode={"mode": "parallel"})  # before hours of training
 
 
 # ---- streaming ----

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from unmask.batch import Batch, Example, collate
 from unmask.encoder import Encoder, Hidden, MaskedHead, cross_entropy
+from unmask.errors import UserError
 from unmask.tasks.base import Draw, Outputs, Row, Runner, Task, disagreement
 from unmask.tasks.generation.answer import Reading, TextAnswer, Written
 from unmask.tasks.generation.head import WritingHead
@@ -179,7 +180,11 @@ class Generate(Task[GenerateOptions, TextAnswer]):
 
     def decoding(self, options: Mapping[str, Any]) -> DecodeOptions:
         """The recipe's way to write, with these changes; checked against what was learnt."""
-        return self.options.decode.changed(self.name, options).settled(self.name, self.options.mode)
+        decode = self.options.decode.changed(self.name, options)
+        try:
+            return decode.settled(self.options.mode)
+        except ValueError as error:
+            raise UserError(f"task {self.name}: {error}") from None
 
     def _write(
         self, decode: DecodeOptions, encoder: Encoder, head: nn.Module, own: Sequence[Example]
