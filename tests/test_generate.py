@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from unmask.errors import UserError
 from unmask.inputs.text import TextInput
 from unmask.inputs.vocabulary import SPECIAL, wordpiece
 from unmask.model import Model
-from unmask.tasks import Draw, Generate, row_rng
+from unmask.tasks import Draw, Generate, TextAnswer, row_rng
 from unmask.tasks.generation import left_to_right, parallel
 from unmask.tasks.generation.constraints import Constraints
 from unmask.tasks.generation.options import DecodeOptions, GenerateOptions
@@ -469,6 +469,13 @@ def test_options_are_checked(text: TextInput, make_encoder: Callable[..., Encode
 # ---- streaming ----
 
 
+def keeping(
+    parts: Generator[str, None, TextAnswer], answers: list[TextAnswer]
+) -> Generator[str, None, None]:
+    """The parts, and what they return into a list."""
+    answers.append((yield from parts))
+
+
 @pytest.mark.parametrize("target", ["de", None])
 def test_parts_joined_are_the_text(
     text: TextInput, make_encoder: Callable[..., Encoder], target: str | None
@@ -478,7 +485,10 @@ def test_parts_joined_are_the_text(
     for source in SOURCES:
         for how in ({}, {"beams": 2}, {"temperature": 2.0, "seed": 3}, {"prefix": "a"}):
             (answer,) = model.predict("it", source, **how)
-            found = list(model.write("it", source, **how))
+            whole: list[TextAnswer] = []
+            found = list(keeping(model.write("it", source, **how), whole))
+            assert whole[0].texts[0].pieces == answer.texts[0].pieces
+            assert whole[0].unfinished == answer.unfinished
             assert "".join(found) == answer.short
     assert len(list(model.write("it", SOURCES[0], temperature=2.0))) > 1
 
@@ -573,6 +583,17 @@ def test_special_tokens_that_somebody_typed_are_not_written(
     assert banned == free
 
 
+def test_what_the_vocabulary_lacks_and_what_has_no_end_is_marked(
+    text: TextInput, make_encoder: Callable[..., Encoder]
+) -> None:
+    model = with_model(make(text), make_encoder, "classic")
+    strange, known = model.predict("it", ["the 我们", "the cat"], longest=1)
+    assert (strange.unknown, known.unknown) == (2, 0)
+    assert strange.columns()["unknown"] == 2
+    assert known.marks == (["the text is unfinished: it was as long as it may be"]
+                           if known.unfinished else [])  # fmt: skip
+    (cut,) = model.predict("it", "cat " * 100)
+    assert cut.marks[0] == f"the source of 102 tokens was cut to {cut.tokens}"
 
 
 def test_a_long_target_does_not_end_where_it_is_cut(text: TextInput) -> None:
@@ -721,9 +742,14 @@ def test_commands(
     rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
     assert [row["de"] for row in rows] == [de for _, de in PAIRS]
     assert all(len(row["candidates"]) == 2 for row in rows)
-    code, shown, _ = command("write", bundle, "the cat", "--option", "longest=3")
-    expected = unmask.load(bundle).predict("translate", "the cat", longest=3)[0].short
-    assert (code, shown) == (0, expected + "\n")
+    long, how = "the cat " * 90, ("--option", "longest=1", "--option", "prefix=die katze")
+    code, shown, said = command("write", bundle, long, *how)
+    (expected,) = unmask.load(bundle).predict("translate", long, longest=1, prefix="die katze")
+    assert (code, shown) == (0, expected.short + "\n")
+    assert said.splitlines() == expected.marks
+    assert expected.unfinished
+    assert "was cut to" in said
+    assert "unfinished" in said
     code, _, said = command("write", bundle, "the cat", "--option", "beams")
     assert (code, said.count("\n")) == (2, 1)
     assert "write KEY=VALUE" in said

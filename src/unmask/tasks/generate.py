@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -165,6 +165,7 @@ class Generate(Task[GenerateOptions, TextAnswer]):
             dropped=sum(s.dropped for s in example.sequences),
             texts=texts,
             reading=reading,
+            unknown=self.pieces.strange(example.notes),
         )
 
     def predict(
@@ -203,10 +204,11 @@ class Generate(Task[GenerateOptions, TextAnswer]):
 
     def stream(
         self, encoder: Encoder, head: nn.Module, example: Example, options: Mapping[str, Any]
-    ) -> Iterator[str]:
-        """The text for one prompt in parts, as it is written."""
+    ) -> Generator[str, None, TextAnswer]:
+        """The text for one prompt in parts, as it is written; what is returned is the answer."""
         decode = self.decoding({**options, "top": 1})
-        return self.writer.stream(self._pen(encoder, head), example.notes, decode)
+        text = yield from self.writer.stream(self._pen(encoder, head), example.notes, decode)
+        return self._answer(example, None, (text,))
 
     def _pen(self, encoder: Encoder, head: nn.Module) -> Pen:
         assert isinstance(head, WritingHead)
