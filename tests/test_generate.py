@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from unmask.errors import UserError
 from unmask.inputs.text import TextInput
 from unmask.inputs.vocabulary import SPECIAL, wordpiece
 from unmask.model import Model
-from unmask.tasks import Draw, Generate, row_rng
+from unmask.tasks import Draw, Generate, TextAnswer, row_rng
 from unmask.tasks.generation import left_to_right, parallel
 from unmask.tasks.generation.constraints import Constraints
 from unmask.tasks.generation.options import DecodeOptions, GenerateOptions
@@ -247,6 +247,55 @@ def test_in_rounds_cached_is_uncached(
                 assert draft.log_p == pytest.approx(float(expected), abs=1e-4)
 
 
+@few
+@given(
+    style=st.sampled_from(STYLES),
+    rounds=st.integers(2, 5),
+    schedule=st.sampled_from(["linear", "cosine"]),
+    prefix=st.sampled_from(["", "the film"]),
+)
+def test_all_rounds_cached_are_uncached(
+    text: TextInput,
+    make_encoder: Callable[..., Encoder],
+    style: str,
+    rounds: int,
+    schedule: str,
+    prefix: str,
+) -> None:
+    """Mask-predict by hand: in each round a whole pass over source and text, nothing kept."""
+    task = make(text, mode="parallel")
+    model = with_model(task, make_encoder, style)
+    options = DecodeOptions(rounds=rounds, lengths=2, top=2, schedule=schedule, prefix=prefix)  # type: ignore[arg-type]
+    pen = pen_of(model)
+    own = [task.lessons.begin(p, options) for p in prompts(task, SOURCES)]
+    with torch.no_grad():
+        drafts = parallel.write(pen, task.pieces, own, options)
+        constraints = Constraints(task.pieces, options, own, pen.vocabulary)
+        for i, prompt in enumerate(own):
+            for draft in drafts[i]:
+                n, given_ = len(draft.ids), len(prompt.begun)
+                ids = np.append(np.full(n, text.mask_id), task.pieces.end)
+                ids[:given_] = prompt.begun
+                chances = torch.full((n,), torch.inf)
+                masked = np.arange(given_, n)
+                for number in range(1, rounds + 1):
+                    ids[masked] = text.mask_id
+                    sequence = prompt.sequence(ids, pen.kind, causal=False)
+                    example = Example((sequence,), (prompt.prefix + masked,))
+                    log_p = pen.log_p(model.encoder(collate([example])).wanted)
+                    allowed = constraints.alone(log_p, torch.full((len(masked),), i))
+                    allowed[:, task.pieces.end] = -torch.inf
+                    best = allowed.max(-1)
+                    ids[masked], chances[masked] = best.indices.numpy(), best.values
+                    over = number / rounds
+                    share = 1 - over if schedule == "linear" else math.cos(math.pi / 2 * over)
+                    again = int((n - given_) * np.float32(share))
+                    if not again:
+                        break
+                    masked = chances.argsort(stable=True)[:again].sort().values.numpy()
+                assert draft.ids == ids[:n].tolist()
+
+
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize(
     "how",
@@ -400,6 +449,7 @@ def test_options_are_checked(text: TextInput, make_encoder: Callable[..., Encode
         ({"beams": 2, "temperature": 1}, "choose one of them"),
         ({"top_p": 0.5}, "give a temperature too"),
         ({"beams": 2, "top": 3}, "as many beams"),
+        ({"top": 2}, "as many beams, or a temperature"),
         ({"mode": "parallel"}, "was not learnt; train with `mode: both`"),
         ({"prefix": "the film " * 20}, "leaves no room"),
         ({"seed": -1}, "seed: "),
@@ -410,9 +460,20 @@ def test_options_are_checked(text: TextInput, make_encoder: Callable[..., Encode
     both = with_model(make(text, mode="both"), make_encoder, "classic")
     with pytest.raises(UserError, match="no_repeat is for writing from left to right"):
         both.predict("it", "red", mode="parallel", no_repeat=2)
+    with pytest.raises(UserError, match="as many lengths"):
+        both.predict("it", "red", mode="parallel", lengths=2, top=3)
+    with pytest.raises(ValueError, match="decode: mode 'parallel' was not learnt"):
+        make(text, decode={"mode": "parallel"})  # before hours of training
 
 
 # ---- streaming ----
+
+
+def keeping(
+    parts: Generator[str, None, TextAnswer], answers: list[TextAnswer]
+) -> Generator[str, None, None]:
+    """The parts, and what they return into a list."""
+    answers.append((yield from parts))
 
 
 @pytest.mark.parametrize("target", ["de", None])
@@ -424,7 +485,10 @@ def test_parts_joined_are_the_text(
     for source in SOURCES:
         for how in ({}, {"beams": 2}, {"temperature": 2.0, "seed": 3}, {"prefix": "a"}):
             (answer,) = model.predict("it", source, **how)
-            found = list(model.write("it", source, **how))
+            whole: list[TextAnswer] = []
+            found = list(keeping(model.write("it", source, **how), whole))
+            assert whole[0].texts[0].pieces == answer.texts[0].pieces
+            assert whole[0].unfinished == answer.unfinished
             assert "".join(found) == answer.short
     assert len(list(model.write("it", SOURCES[0], temperature=2.0))) > 1
 
@@ -500,6 +564,36 @@ def test_rows_that_teach_nothing_are_left_out_and_counted(
     assert "the vocabulary lacks their alphabet" in caplog.text
     with pytest.raises(UserError, match="none of its 2 training rows teaches anything"):
         task.look_over(rows[1:3])
+
+
+def test_special_tokens_that_somebody_typed_are_not_written(
+    text: TextInput, make_encoder: Callable[..., Encoder]
+) -> None:
+    """They would end a target early, or be taught as a word."""
+    clean = make(text).pieces.of("red blue")
+    typed = "[CLS] red [SEP] [MASK][PAD] blue"
+    np.testing.assert_array_equal(make(text).pieces.of(typed), clean)
+    (example,) = make(text).examples({"en": "cat", "de": typed}, Draw(rng()))
+    assert example.truth["piece"].tolist() == [*clean, text.special_id("end")]
+    going_on = make(text, target=None, input="text")
+    (example,) = going_on.examples({"text": typed}, Draw(rng()))
+    assert example.truth["piece"].tolist() == [*clean, text.special_id("end")]
+    model = with_model(make(text), make_encoder, "classic")
+    (free,), (banned,) = (model.predict("it", "red", banned=b) for b in ([], ["[SEP]"]))
+    assert banned == free
+
+
+def test_what_the_vocabulary_lacks_and_what_has_no_end_is_marked(
+    text: TextInput, make_encoder: Callable[..., Encoder]
+) -> None:
+    model = with_model(make(text), make_encoder, "classic")
+    strange, known = model.predict("it", ["the 我们", "the cat"], longest=1)
+    assert (strange.unknown, known.unknown) == (2, 0)
+    assert strange.columns()["unknown"] == 2
+    assert known.marks == (["the text is unfinished: it was as long as it may be"]
+                           if known.unfinished else [])  # fmt: skip
+    (cut,) = model.predict("it", "cat " * 100)
+    assert cut.marks[0] == f"the source of 102 tokens was cut to {cut.tokens}"
 
 
 def test_a_long_target_does_not_end_where_it_is_cut(text: TextInput) -> None:
@@ -648,9 +742,14 @@ def test_commands(
     rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
     assert [row["de"] for row in rows] == [de for _, de in PAIRS]
     assert all(len(row["candidates"]) == 2 for row in rows)
-    code, shown, _ = command("write", bundle, "the cat", "--option", "longest=3")
-    expected = unmask.load(bundle).predict("translate", "the cat", longest=3)[0].short
-    assert (code, shown) == (0, expected + "\n")
+    long, how = "the cat " * 90, ("--option", "longest=1", "--option", "prefix=die katze")
+    code, shown, said = command("write", bundle, long, *how)
+    (expected,) = unmask.load(bundle).predict("translate", long, longest=1, prefix="die katze")
+    assert (code, shown) == (0, expected.short + "\n")
+    assert said.splitlines() == expected.marks
+    assert expected.unfinished
+    assert "was cut to" in said
+    assert "unfinished" in said
     code, _, said = command("write", bundle, "the cat", "--option", "beams")
     assert (code, said.count("\n")) == (2, 1)
     assert "write KEY=VALUE" in said

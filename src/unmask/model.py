@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ from unmask.encoder import Encoder, Hidden, Pooling
 from unmask.errors import UserError
 from unmask.inputs.text import Encoded, TextInput
 from unmask.jobs import Joint, alike, batches_by_tokens, chunks, unseen
-from unmask.tasks import KINDS, OPTIONS, Answer, Generate, Row, Task
+from unmask.tasks import KINDS, OPTIONS, Answer, Generate, Row, Task, TextAnswer
 
 log = logging.getLogger("unmask")
 
@@ -149,10 +149,12 @@ class Model(nn.Module):
             return list(answers)
         return [dict(zip(names, own, strict=True)) for own in chunks(answers, len(names))]
 
-    def write(self, task: str, row: str | tuple[str, ...] | Row, **options: Any) -> Iterator[str]:
+    def write(
+        self, task: str, row: str | tuple[str, ...] | Row, **options: Any
+    ) -> Generator[str, None, TextAnswer]:
         """The text that a task of kind `generate` writes for a row, in parts as it is written.
 
-        Joined, they are what `predict` gives.
+        Joined, they are what `predict` gives; the generator returns that whole answer.
         """
         own = self.task(task)
         if not isinstance(own, Generate):
@@ -161,11 +163,13 @@ class Model(nn.Module):
         self.eval()
         found = own.stream(self.encoder, self.head(task), example, options)
         while True:
-            # Entered anew for each part: what the reader does in between is none of it.
-            with torch.inference_mode(), self.autocast():
-                part = next(found, None)
-            if part is None:
-                return
+            try:
+                # Entered anew for each part: what the reader does in between is none of it.
+                with torch.inference_mode(), self.autocast():
+                    part = next(found)
+            except StopIteration as end:
+                answer: TextAnswer = end.value
+                return answer
             yield part
 
     # ---- what the rest of the house uses ----

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from unmask.tasks import TextAnswer
 
 Bundle = Annotated[str, typer.Argument(help="A bundle, a Hugging Face folder or a hub id.")]
 Texts = Annotated[list[str] | None, typer.Argument(help="Texts.")]
@@ -95,9 +99,20 @@ def write(
     model = open_model(bundle)
     own = model.task(task or only_task(model))
     for row in read_rows(prompt, None, [own.options.inputs]):
-        for part in model.write(own.name, row, **options):
-            typer.echo(part, nl=False)
+        answer = _shown(model.write(own.name, row, **options))
         typer.echo()
+        for said in answer.marks:
+            typer.echo(said, err=True)
+
+
+def _shown(parts: Generator[str, None, TextAnswer]) -> TextAnswer:
+    """Print the parts as they come; the answer that they make."""
+    while True:
+        try:
+            typer.echo(next(parts), nl=False)
+        except StopIteration as end:
+            answer: TextAnswer = end.value
+            return answer
 
 
 def fill(

@@ -9,6 +9,7 @@ from unmask.tasks.contrast import Contrast
 from unmask.tasks.detect import Detect
 from unmask.tasks.embed import Embed
 from unmask.tasks.generate import Generate
+from unmask.tasks.generation.answer import TextAnswer
 from unmask.tasks.mlm import Mlm
 from unmask.tasks.order import Order
 from unmask.tasks.regress import Regress
@@ -34,5 +35,6 @@ __all__ = [
     "Row",
     "Tally",
     "Task",
+    "TextAnswer",
     "row_rng",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from unmask.batch import Batch, Example, collate
 from unmask.encoder import Encoder, Hidden, MaskedHead, cross_entropy
+from unmask.errors import UserError
 from unmask.tasks.base import Draw, Outputs, Row, Runner, Task, disagreement
 from unmask.tasks.generation.answer import Reading, TextAnswer, Written
 from unmask.tasks.generation.head import WritingHead
@@ -164,6 +165,7 @@ class Generate(Task[GenerateOptions, TextAnswer]):
             dropped=sum(s.dropped for s in example.sequences),
             texts=texts,
             reading=reading,
+            unknown=self.pieces.strange(example.notes),
         )
 
     def predict(
@@ -179,7 +181,11 @@ class Generate(Task[GenerateOptions, TextAnswer]):
 
     def decoding(self, options: Mapping[str, Any]) -> DecodeOptions:
         """The recipe's way to write, with these changes; checked against what was learnt."""
-        return self.options.decode.changed(self.name, options).settled(self.name, self.options.mode)
+        decode = self.options.decode.changed(self.name, options)
+        try:
+            return decode.settled(self.options.mode)
+        except ValueError as error:
+            raise UserError(f"task {self.name}: {error}") from None
 
     def _write(
         self, decode: DecodeOptions, encoder: Encoder, head: nn.Module, own: Sequence[Example]
@@ -198,10 +204,11 @@ class Generate(Task[GenerateOptions, TextAnswer]):
 
     def stream(
         self, encoder: Encoder, head: nn.Module, example: Example, options: Mapping[str, Any]
-    ) -> Iterator[str]:
-        """The text for one prompt in parts, as it is written."""
+    ) -> Generator[str, None, TextAnswer]:
+        """The text for one prompt in parts, as it is written; what is returned is the answer."""
         decode = self.decoding({**options, "top": 1})
-        return self.writer.stream(self._pen(encoder, head), example.notes, decode)
+        text = yield from self.writer.stream(self._pen(encoder, head), example.notes, decode)
+        return self._answer(example, None, (text,))
 
     def _pen(self, encoder: Encoder, head: nn.Module) -> Pen:
         assert isinstance(head, WritingHead)

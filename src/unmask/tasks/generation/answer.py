@@ -33,6 +33,7 @@ class TextAnswer(Answer):
 
     texts: tuple[Written, ...]
     reading: Reading | None = None
+    unknown: int = 0  # pieces of the source that the vocabulary lacks
 
     @property
     def short(self) -> str:
@@ -43,6 +44,21 @@ class TextAnswer(Answer):
     def unfinished(self) -> bool:
         """Whether the best text was cut off at the limit."""
         return bool(self.texts) and self.texts[0].unfinished
+
+    @property
+    def marks(self) -> list[str]:
+        """What a reader of the text should know, a line each."""
+        found = []
+        if self.dropped:
+            total = self.tokens + self.dropped
+            found.append(f"the source of {total} tokens was cut to {self.tokens}")
+        if self.unknown:
+            found.append(
+                f"{self.unknown} of the {self.tokens} tokens read are unknown to this model"
+            )
+        if self.unfinished:
+            found.append("the text is unfinished: it was as long as it may be")
+        return found
 
     def columns(self) -> dict[str, Any]:
         """The best text with its log-probability, and all texts where there are several."""
@@ -59,4 +75,4 @@ class TextAnswer(Answer):
                 }
                 for t in self.texts
             ]
-        return {**found, **super().columns()}
+        return {**found, "unknown": self.unknown, **super().columns()}

@@ -132,7 +132,7 @@ class Lessons:
         for part in self.pieces.text.windows(text, limit):
             if window is not None and len(window):
                 yield Lesson(begin, window, ended=False)
-            window = part.ids[~part.special]
+            window = self.pieces.own(part)
         if window is not None and len(window):
             yield Lesson(begin, np.append(window, self.pieces.end), ended=True)
 
@@ -155,7 +155,7 @@ def survey(lessons: Lessons, rows: Sequence[Mapping[str, Any]]) -> None:
             counts["nothing known in the target"] += not (prompt.empty or lessons.teaches(target))
             cut += bool(prompt.dropped) or len(target) > prompt.room
             total += len(prompt.ids) + len(target)
-            unknown += int((prompt.ids == lessons.pieces.unknown).sum())
+            unknown += lessons.pieces.strange(prompt)
             unknown += int((target == lessons.pieces.unknown).sum())
             advance(1)
     left = sum(counts.values())

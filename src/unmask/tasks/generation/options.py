@@ -58,8 +58,6 @@ class DecodeOptions(Strict):
             raise ValueError("beams search and temperature draws: choose one of them")
         if (self.top_k or self.top_p) and not self.temperature:
             raise ValueError("top_k and top_p are for drawing: give a temperature too, such as 1")
-        if self.beams > 1 and self.top > self.beams:
-            raise ValueError(f"top {self.top}: so many texts need as many beams")
         return self
 
     def changed(self, task: str, changes: Mapping[str, Any]) -> DecodeOptions:
@@ -79,16 +77,18 @@ class DecodeOptions(Strict):
             raise UserError(f"task {task}: {where + ': ' if where else ''}{said}") from None
         return found
 
-    def settled(self, task: str, learnt: str) -> DecodeOptions:
-        """With the mode that a task has learnt; a UserError where it was not that one."""
+    def settled(self, learnt: str) -> DecodeOptions:
+        """With the mode that a task has learnt; a ValueError where it cannot write so."""
         mode = self.mode or ("parallel" if learnt == "parallel" else "left_to_right")
         if learnt not in (mode, "both"):
-            raise UserError(
-                f"task {task}: mode {mode!r} was not learnt; train with `mode: both` for it"
-            )
+            raise ValueError(f"mode {mode!r} was not learnt; train with `mode: both` for it")
         wrong = [k for k in _ONE_BY_ONE if getattr(self, k) != type(self).model_fields[k].default]
         if mode == "parallel" and wrong:
-            raise UserError(f"task {task}: {wrong[0]} is for writing from left to right")
+            raise ValueError(f"{wrong[0]} is for writing from left to right")
+        if mode == "parallel" and self.top > self.lengths:
+            raise ValueError(f"top {self.top}: so many texts need as many lengths")
+        if mode == "left_to_right" and self.top > self.beams and not self.temperature:
+            raise ValueError(f"top {self.top}: so many texts need as many beams, or a temperature")
         return self.model_copy(update={"mode": mode})
 
 
@@ -124,6 +124,10 @@ class GenerateOptions(TaskOptions):
             raise ValueError(f"target: {self.target!r} is the input; leave target out to go on")
         if self.target is None and len(self.inputs) > 1:
             raise ValueError("input: without a target there is one column, the text itself")
+        try:
+            self.decode.settled(self.mode)
+        except ValueError as error:
+            raise ValueError(f"decode: {error}") from None
         return self
 
     @property

@@ -86,8 +86,17 @@ class Pieces:
         """A text's own ids (n,), without special ones; none of an empty text."""
         if not text:
             return np.zeros(0, dtype=np.int64)
-        found = self.text.whole(text)
-        return found.ids[~found.special]
+        return self.own(self.text.whole(text))
+
+    def own(self, encoded: Encoded) -> np.ndarray:
+        """What of an encoded text may be written, (n,): a "[SEP]" that somebody typed may not."""
+        ids = encoded.ids[~encoded.special]
+        return ids[~np.isin(ids, [*self.special, self.end])]
+
+    def strange(self, prompt: Prompt) -> int:
+        """How many pieces of a prompt the vocabulary lacks."""
+        ids = np.append(prompt.ids, prompt.begun)
+        return int((ids == self.unknown).sum()) if self.unknown is not None else 0
 
     def spell(self, ids: list[int], unknown: tuple[str, ...] = ()) -> str:
         """The text of some ids; each unknown one becomes the next of these words, or nothing."""

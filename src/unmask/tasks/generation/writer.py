@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from unmask.tasks.generation import left_to_right, parallel
@@ -40,15 +40,27 @@ class Writer:
             for i, prompt in enumerate(prompts)
         ]
 
-    def stream(self, pen: Pen, prompt: Prompt, decode: DecodeOptions) -> Iterator[str]:
-        """One text in parts. Beams and parallel rounds know theirs at the end: it is one part."""
+    def stream(
+        self, pen: Pen, prompt: Prompt, decode: DecodeOptions
+    ) -> Generator[str, None, Written]:
+        """One text in parts, and returned whole.
+
+        Beams and parallel rounds know theirs at the end: it is one part.
+        """
         begun = self.lessons.begin(prompt, decode)
         if decode.beams > 1 or decode.mode == "parallel" or not begun.open:
             ((text,),) = self.texts(pen, [prompt], decode)
             yield text.text
-            return
-        drafts = left_to_right.steps(pen, self.pieces, [begun], decode)
-        yield from parts(self.pieces.spell(draft.ids, begun.unknown) for (draft,) in drafts)
+            return text
+        last = Draft([])
+
+        def spelt() -> Iterator[str]:
+            nonlocal last
+            for (last,) in left_to_right.steps(pen, self.pieces, [begun], decode):
+                yield self.pieces.spell(last.ids, begun.unknown)
+
+        yield from parts(spelt())
+        return self._written(last, begun)
 
     def _written(self, draft: Draft, prompt: Prompt) -> Written:
         return Written(
