@@ -77,9 +77,9 @@ def over_seeds(results: Sequence[dict[str, Any]], doubts: Sequence[str]) -> dict
             if (score["task"], score["split"]) in tested
         ],
         "cube": [
-            _mean_cube(own)
+            _mean_cube(cubes)
             for cube in first["cube"]
-            if len(own := [c for o in results for c in o["cube"] if c["task"] == cube["task"]])
+            if len(cubes := [c for o in results for c in o["cube"] if c["task"] == cube["task"]])
             == len(results)  # else one of them had nothing to score
         ],
     }

@@ -100,8 +100,8 @@ class Guard:
         """Go on from a `state`; one of before tasks could be left has but the steps in `lost`."""
         self.taken = state["taken"]
         self.norms = list(state["norms"])
-        pairs = ([one, []] if isinstance(one, int) else one for one in state["lost"])
-        self.lost = [(step, names) for step, names in pairs]
+        pairs = [(one, []) if isinstance(one, int) else tuple(one) for one in state["lost"]]
+        self.lost = [(step, list(names)) for step, names in pairs]
         self.left = dict(state.get("left", {}))
 
     def _not_finite(self, losses: Mapping[str, float], norm: float) -> str | None:
