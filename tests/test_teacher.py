@@ -170,3 +170,20 @@ def test_a_kind_that_cannot_be_taught_is_refused(
     }  # fmt: skip
     with pytest.raises(UserError, match="kind detect cannot learn from a teacher"):
         unmask.train(made, tmp_path / "student")
+
+
+@pytest.mark.parametrize("change", [{"r_drop": 1.0}, {"adversarial": 0.1}, {"frozen": True}])
+def test_a_teacher_beside_what_changes_the_gradient(
+    change: dict[str, Any], recipe: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    """With two passes, a shift, or a trunk that stays: the student still comes near its teacher."""
+    first = unmask.train(recipe("classify"), tmp_path / "teacher").bundle
+    made = recipe("classify", teacher=str(first), teacher_share=1.0)
+    made["encoder"] = {"from": str(first), "dropout": 0.1}
+    made["tasks"]["other"] = made["tasks"].pop("own")  # a new head, by another name
+    made["train"] |= {"steps": 60, "learning_rate": 1e-3, **change}
+    trained = unmask.train(made, tmp_path / "student")
+    texts = ["the film was good 3", "the hotel was bad 8"]
+    ours = trained.model.predict("other", texts)
+    theirs = unmask.load(first).predict("own", texts)
+    assert [a.short for a in ours] == [a.short for a in theirs]

@@ -57,8 +57,6 @@ class Loop:
         self.rows = {name: fingerprint(own, valid.get(name)) for name, own in rows.items()}
         self.valid, self.folder, self.processes = valid, folder, processes
         self.teachers = teachers
-        for teacher in teachers.values():
-            teacher.model.precision = model.precision
         parallel.spread(model, self.options.parallel, processes)
         # What is sharded is gathered by a pass through the whole model, and by no other.
         room = 0 if self.options.parallel == "shard" else ROOM

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -32,6 +32,12 @@ class Prepared:
     model: Model
     splits: dict[str, Splits]
     teachers: dict[str, Teacher]
+
+    def compute_in(self, precision: Literal["bf16", "fp32"]) -> None:
+        """Let the model, and its teachers, compute in this precision where it is to be had."""
+        self.model.precision = fitting_precision(precision, self.model.device)
+        for teacher in self.teachers.values():
+            teacher.model.precision = self.model.precision
 
     def rows(self, split: str) -> dict[str, Rows]:
         """The rows of one split by task, where there are any."""

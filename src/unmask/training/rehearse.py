@@ -17,7 +17,7 @@ from unmask.recipe import Run
 from unmask.runtime.threads import use_available_cpus
 from unmask.tasks import OPTIONS, Draw, Row, Task, row_rng
 from unmask.training.optimiser import make_optimiser
-from unmask.training.prepare import Prepared, fitting_precision, prepare
+from unmask.training.prepare import Prepared, prepare
 from unmask.training.processes import Processes, choose_device
 from unmask.training.stream import MixedStream
 from unmask.training.update import apply, gradient
@@ -85,7 +85,7 @@ def _shown(task: Task[Any, Any], row: Row, example: Example) -> dict[str, Any]:
 def _cost(prepared: Prepared, run: Run) -> dict[str, Any]:
     """Minutes and memory, from a few real updates whose weights are thrown away."""
     model, options = prepared.model, run.train
-    model.precision = fitting_precision(options.precision, model.device)
+    prepared.compute_in(options.precision)
     rows = prepared.rows("train")
     stream = MixedStream.of(model.tasks, rows, run)
     optimiser = make_optimiser(model, options)

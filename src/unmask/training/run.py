@@ -25,7 +25,7 @@ from unmask.training.card import model_card
 from unmask.training.checkpoint import Checkpoint
 from unmask.training.folder import check_recipe, check_room, clear, finished, forget, sweep, tidy
 from unmask.training.loop import Loop, calibrate, evaluate
-from unmask.training.prepare import Prepared, fitting_precision, prepare
+from unmask.training.prepare import Prepared, prepare
 from unmask.training.processes import Processes, joined
 
 log = logging.getLogger("unmask")
@@ -152,7 +152,7 @@ def _train_one(
     force: bool,
 ) -> Trained:
     model = prepared.model
-    model.precision = fitting_precision(run.train.precision, model.device)
+    prepared.compute_in(run.train.precision)
     made = f"in {model.precision} with seed {run.train.seed}"
     rows = prepared.rows("train")
     teachers = prepared.teachers

@@ -207,6 +207,12 @@ def _notes(own: Twins, tasks: Sequence[Mapping[str, Any]]) -> list[str]:
         for task in own.run.tasks
         if task not in own.compared
     ]
+    notes += [
+        f"task {task}: the encoder unlearns its labels together with the others, so a drop is what "
+        "was asked for"
+        for task in own.compared
+        if getattr(own.run.tasks[task], "reverse", 0)
+    ]
     for task in tasks:
         if task["split"] == "valid":
             notes.append(
