@@ -1,17 +1,46 @@
-"""Hidden tokens filled one after the other, so that they go together."""
+"""Guesses of hidden tokens; filled one after the other, so that they go together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
 from unmask.batch import Example, Segment
+from unmask.tasks.base import Answer
 
-if TYPE_CHECKING:
-    from unmask.tasks.mlm import FillAnswer, Guess
+
+@dataclass(frozen=True)
+class Guess:
+    """One hidden token: the likeliest candidates with their probabilities, best first."""
+
+    position: int
+    candidates: tuple[tuple[str, float], ...]
+    token: int  # the id of the best
+    loss: float | None = None  # -log p(truth), in nats, where the truth is known
+    hit: bool | None = None
+
+
+@dataclass(frozen=True)
+class FillAnswer(Answer):
+    """A guess for each hidden token, and the text with the best ones in place."""
+
+    draw: ClassVar[str] = "fill"
+
+    guesses: tuple[Guess, ...]
+    filled: str
+
+    @property
+    def short(self) -> str:
+        """The filled text."""
+        return self.filled
+
+    def columns(self) -> dict[str, Any]:
+        """The filled text and every token's candidates."""
+        candidates = [dict(guess.candidates) for guess in self.guesses]
+        return {"filled": self.filled, "candidates": candidates, **super().columns()}
 
 
 def best_first(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, ClassVar, Literal
 
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from unmask.batch import Batch, Example, Segment
 from unmask.encoder import Encoder, Hidden, MaskedHead, cross_entropy
 from unmask.inputs.text import Encoded
-from unmask.tasks.base import Answer, Draw, Outputs, Row, Runner, Task
-from unmask.tasks.filling import best_first
+from unmask.tasks.base import Draw, Outputs, Row, Runner, Task
+from unmask.tasks.filling import FillAnswer, Guess, best_first
 from unmask.tasks.imitation import towards
 from unmask.tasks.masking import MaskingOptions, choose
 from unmask.tasks.tally import Tally
@@ -69,37 +69,6 @@ class MlmOptions(MaskingOptions):
     def needed(self) -> tuple[str, ...]:
         """And the column by which rows are joined."""
         return (*super().needed, *filter(None, [self.joined_by]))
-
-
-@dataclass(frozen=True)
-class Guess:
-    """One hidden token: the likeliest candidates with their probabilities, best first."""
-
-    position: int
-    candidates: tuple[tuple[str, float], ...]
-    token: int  # the id of the best
-    loss: float | None = None  # -log p(truth), in nats, where the truth is known
-    hit: bool | None = None
-
-
-@dataclass(frozen=True)
-class FillAnswer(Answer):
-    """A guess for each hidden token, and the text with the best ones in place."""
-
-    draw: ClassVar[str] = "fill"
-
-    guesses: tuple[Guess, ...]
-    filled: str
-
-    @property
-    def short(self) -> str:
-        """The filled text."""
-        return self.filled
-
-    def columns(self) -> dict[str, Any]:
-        """The filled text and every token's candidates."""
-        candidates = [dict(guess.candidates) for guess in self.guesses]
-        return {"filled": self.filled, "candidates": candidates, **super().columns()}
 
 
 class Mlm(Task[MlmOptions, FillAnswer]):
