@@ -30,7 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from machine import PEERS, machine, run_json, versions
-from results import RESULTS, UNMASK, run
+from results import RESULTS, UNMASK, run, spread
 
 from unmask.data.splits import split_rows
 from unmask.interop import resolve
@@ -152,8 +152,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         result = compare(options, Path(place))
     for side in ("peer", "ours"):
-        for score, spread in result[side].items():
-            print(f"{side}: {score} {spread['mean']:.4f} ± {spread['sd']:.4f}")
+        for score, own in result[side].items():
+            print(f"{side}: {score} {own['mean']:.4f} ± {own['sd'] or 0:.4f}")
     result |= {"machine": machine(), "versions": versions()}
     name = f"against-{options.name or options.recipe.stem}.json"
     (RESULTS / name).write_text(json.dumps(result, indent=1) + "\n")
@@ -189,8 +189,7 @@ def compare(options: argparse.Namespace, place: Path) -> dict[str, Any]:
         for score in runs[0]:
             values = [one[score] for one in runs]
             if None not in values:
-                spread = {"mean": statistics.mean(values), "sd": statistics.stdev(values)}
-                result[side][score] = {**spread, "values": values}
+                result[side][score] = spread(values)
     return result
 
 
