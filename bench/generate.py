@@ -29,9 +29,9 @@ from translate import scores
 
 import unmask
 from unmask.data.sources import read
+from unmask.machine.threads import use_available_cpus
 from unmask.model import Model
 from unmask.recipe import Source
-from unmask.runtime.threads import use_available_cpus
 from unmask.tasks import Generate
 
 PEER = Path(__file__).parent / "peer_writer.py"

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from unmask.runtime.threads import available_cpus
+from unmask.machine.threads import available_cpus
 
 PEERS = Path(".venv-peers/bin/python")
 

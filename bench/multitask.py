@@ -28,9 +28,9 @@ def worker(how: str, heads: int, rows: int) -> None:
     """Answer all heads for the rows once, and print seconds and peak memory."""
     import unmask
     from unmask.data.sources import read
+    from unmask.machine.threads import use_available_cpus
     from unmask.model import Model
     from unmask.recipe import Source
-    from unmask.runtime.threads import use_available_cpus
     from unmask.tasks.classify import Classify, ClassifyOptions
 
     use_available_cpus()

@@ -18,9 +18,9 @@ import torch
 
 from unmask import recipe
 from unmask.batch import Example, Segment, Sequence, collate
+from unmask.machine.memory import reuse_freed_memory
+from unmask.machine.threads import use_available_cpus
 from unmask.model import Model
-from unmask.runtime.memory import reuse_freed_memory
-from unmask.runtime.threads import use_available_cpus
 from unmask.tasks import OPTIONS
 from unmask.training.loop import Loop
 from unmask.training.prepare import fitting_precision, prepare

@@ -17,10 +17,10 @@ from unmask.batch import Example, Segment, Sequence
 from unmask.encoder import Encoder, EncoderConfig
 from unmask.inputs.text import TextInput
 from unmask.inputs.vocabulary import SPECIAL, wordpiece
+from unmask.machine.memory import reuse_freed_memory
+from unmask.machine.threads import use_available_cpus
 from unmask.model import Model
 from unmask.recipe import TrainOptions
-from unmask.runtime.memory import reuse_freed_memory
-from unmask.runtime.threads import use_available_cpus
 from unmask.tasks.mlm import Mlm, MlmOptions
 from unmask.training.optimiser import make_optimiser
 from unmask.training.processes import Processes

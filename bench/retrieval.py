@@ -26,9 +26,9 @@ from machine import PEERS, machine, run_json, versions
 
 import unmask
 from unmask.data.sources import read
+from unmask.machine.threads import use_available_cpus
 from unmask.model import Model
 from unmask.recipe import Source
-from unmask.runtime.threads import use_available_cpus
 from unmask.tasks.search import nearest, numbered
 from unmask.training.mine import mine
 

@@ -15,7 +15,7 @@ from unmask.batch import Example, Segment, Sequence
 from unmask.encoder import Encoder, EncoderConfig
 from unmask.inputs.text import TextInput
 from unmask.inputs.vocabulary import SPECIAL, wordpiece
-from unmask.runtime.threads import available_cpus
+from unmask.machine.threads import available_cpus
 
 WORDS = [
     "a",

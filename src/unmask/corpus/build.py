@@ -24,7 +24,7 @@ from unmask.corpus.work import Work, opened
 from unmask.corpus.writing import write_shard
 from unmask.data.corpus import LAYOUT, MANIFEST, TOKENIZER, is_corpus
 from unmask.errors import UserError
-from unmask.runtime.threads import available_cpus
+from unmask.machine.threads import available_cpus
 
 log = logging.getLogger("unmask")
 

@@ -22,9 +22,9 @@ from unmask.evaluation.cube import cube_of, spelt_alike, trained_cells
 from unmask.evaluation.held import last_run, own_run, rows_of
 from unmask.evaluation.scores import Cell, Judged, cell_of, cells, judge, laid_out, scores, worst
 from unmask.evaluation.seeds import check_alike, over_seeds
+from unmask.machine.threads import use_available_cpus
 from unmask.model import Model
 from unmask.recipe import Run, TaskOptions
-from unmask.runtime.threads import use_available_cpus
 from unmask.tasks import Task
 
 log = logging.getLogger("unmask")

@@ -13,8 +13,8 @@ import numpy as np
 from unmask import recipe
 from unmask.batch import Example
 from unmask.errors import UserError
+from unmask.machine.threads import use_available_cpus
 from unmask.recipe import Run
-from unmask.runtime.threads import use_available_cpus
 from unmask.tasks import OPTIONS, Draw, Row, Task, row_rng
 from unmask.training.optimiser import make_optimiser
 from unmask.training.prepare import Prepared, prepare

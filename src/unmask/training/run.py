@@ -15,10 +15,10 @@ from unmask import bundle, files, recipe
 from unmask.data.splits import split_rows
 from unmask.errors import UserError
 from unmask.evaluation.scores import Score
+from unmask.machine.memory import reuse_freed_memory
+from unmask.machine.threads import use_available_cpus
 from unmask.model import Model
 from unmask.recipe import Run
-from unmask.runtime.memory import reuse_freed_memory
-from unmask.runtime.threads import use_available_cpus
 from unmask.tasks import OPTIONS
 from unmask.training import checkpoint, conflicts
 from unmask.training.card import model_card
