@@ -101,6 +101,7 @@ class TextInput:
         tokenizer.no_padding()
         self.tokenizer = tokenizer
         self.max_length = max_length
+        self._latest: tuple[tuple[str, str | None, int], Encoded] | None = None
         self.vocab_size: int = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
 
     @classmethod
@@ -146,8 +147,18 @@ class TextInput:
         return str(self.tokenizer.id_to_token(self.mask_id))
 
     def encode(self, text: str, pair: str | None = None, max_length: int | None = None) -> Encoded:
-        """Tokens of a text or of a pair; the longer text of a pair is cut first."""
+        """Tokens of a text or of a pair; the longer text of a pair is cut first.
+
+        The latest is kept: the tasks that are asked of a text ask for its tokens one after the
+        other. Nobody changes its arrays.
+        """
         limit = min(max_length or self.max_length, self.max_length)
+        asked, latest = (text, pair, limit), self._latest
+        if latest is None or latest[0] != asked:
+            self._latest = latest = asked, self._encode(text, pair, limit)
+        return latest[1]
+
+    def _encode(self, text: str, pair: str | None, limit: int) -> Encoded:
         text, beyond = self._beginning(text, limit)
         if pair is not None:
             pair, more = self._beginning(pair, limit)
