@@ -6,6 +6,7 @@ import typer
 
 from unmask.cli import convert, learn, tokenizer, use
 from unmask.cli.corpus import corpus
+from unmask.cli.doctor import doctor
 from unmask.cli.twins import twins
 
 app = typer.Typer(
@@ -26,5 +27,6 @@ app.command()(use.embed)
 app.command()(use.mine)
 app.command("import")(convert.import_)
 app.command("export")(convert.export)
+app.command()(doctor)
 app.add_typer(tokenizer.app, name="tokenizer")
 app.add_typer(corpus, name="corpus")
