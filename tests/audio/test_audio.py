@@ -116,7 +116,7 @@ def test_silence_and_a_single_sample_are_defined() -> None:
         assert len(found.values) >= 1
         assert np.isfinite(found.values).all()
         assert np.abs(found.values).max() < 100
-    assert not read.encode(file_of(np.zeros(8000))).values.any()
+    assert np.abs(read.encode(file_of(np.zeros(8000))).values).max() < 1e-3
 
 
 def patched(data: bytes, at: int, form: str, value: int) -> bytes:
