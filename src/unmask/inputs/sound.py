@@ -37,10 +37,6 @@ def decode(data: bytes, max_seconds: float) -> Recording:
     than what is kept of it. A file that is empty, broken, cut short or beyond the caps is a
     UserError.
     """
-    if len(data) > MAX_BYTES:
-        raise UserError(
-            f"a file of {len(data) >> 20} MB, and at most {MAX_BYTES >> 20} MB are read; cut it up"
-        )
     sf = _soundfile()
     try:
         with sf.SoundFile(io.BytesIO(data)) as file:

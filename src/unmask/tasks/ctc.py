@@ -52,8 +52,8 @@ def beam_search(log_p: np.ndarray, width: int) -> list[tuple[list[int], float]]:
                     continue
                 longer = found[(*text, c)]
                 longer[1] = np.logaddexp(longer[1], before + now[c])
-        best = sorted(found.items(), key=lambda item: -np.logaddexp(*item[1]))[:width]
-        beams = {text: (ends[0], ends[1]) for text, ends in best}
+        best = sorted(found.items(), key=lambda item: -np.logaddexp(item[1][0], item[1][1]))
+        beams = {text: (ends[0], ends[1]) for text, ends in best[:width]}
     return [(list(text), float(np.logaddexp(*ends))) for text, ends in beams.items()]
 
 
@@ -80,7 +80,7 @@ def _ctc(
     logits: Tensor, lengths: Tensor, units: Tensor, sizes: Tensor, reduction: str, finite: bool
 ) -> Tensor:
     log_p = logits.float().log_softmax(-1)
-    rows = torch.nn.utils.rnn.pad_sequence(list(log_p.split(lengths.tolist())))  # (T, S, C)
+    rows = torch.nn.utils.rnn.pad_sequence(list(torch.split(log_p, lengths.tolist())))  # (T, S, C)
     return F.ctc_loss(
         rows, units, lengths, sizes, blank=BLANK, reduction=reduction, zero_infinity=finite
     )

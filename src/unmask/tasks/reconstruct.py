@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from unmask.batch import Batch, Example, Segment
 from unmask.encoder import Encoder, Hidden
+from unmask.encoder.bricks import initialise
 from unmask.errors import UserError
 from unmask.recipe import Inputs, TaskOptions
 from unmask.tasks.base import Answer, Draw, Outputs, Row, Task
@@ -95,10 +96,8 @@ class Reconstruct(Task[ReconstructOptions, ReconstructAnswer]):
             raise UserError(
                 f"task {self.name}: the row has neither picture nor recording, so nothing to guess"
             )
-        guess = {
-            name: np.concatenate([np.zeros((0, self._width(name)), np.float32), *parts])
-            for name, parts in truth.items()
-        }
+        empty = {name: np.zeros((0, self.text.beside[name].width), np.float32) for name in truth}
+        guess = {name: np.concatenate([empty[name], *parts]) for name, parts in truth.items()}
         guess["modality"] = np.concatenate(which)
         sequence = replace(whole, segments=tuple(segments))
         return [Example((sequence,), (np.concatenate(wanted),), guess)]
@@ -118,12 +117,17 @@ class Reconstruct(Task[ReconstructOptions, ReconstructAnswer]):
     def _names(self) -> list[str]:
         return [*self.options.others]
 
-    def _width(self, modality: str) -> int:
-        """Numbers a position of a modality has."""
-        return self.text.beside[modality].width
-
     def build(self, encoder: Encoder) -> nn.Module:
-        return Guess(encoder, {name: self._width(name) for name in self._names})
+        widths = {}
+        for name in self._names:
+            options = getattr(encoder.config, name)
+            if options is None:
+                raise UserError(
+                    f"task {self.name}: this encoder reads no {name}; give it a way with "
+                    f"`encoder: {{{name}: {{…}}}}`"
+                )
+            widths[name] = options.width
+        return Guess(encoder, widths)
 
     def outputs(self, head: nn.Module, hidden: Hidden, batch: Batch) -> Outputs:
         return head(hidden.wanted)  # modality: (N, P), at positions of other modalities too
@@ -206,10 +210,8 @@ class Guess(nn.Module):
     def __init__(self, encoder: Encoder, widths: Mapping[str, int]) -> None:
         super().__init__()
         size = encoder.config.hidden_size
-        self.layers = nn.ModuleDict({name: nn.Linear(size, width) for name, width in widths.items()})
-        for layer in self.layers.values():
-            nn.init.trunc_normal_(layer.weight, std=encoder.config.initializer_range)
-            nn.init.zeros_(layer.bias)
+        self.layers = nn.ModuleDict({name: nn.Linear(size, n) for name, n in widths.items()})
+        initialise(self, encoder.config.initializer_range)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """(N, D) -> (N, P) for each modality."""

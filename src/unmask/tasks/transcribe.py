@@ -93,7 +93,6 @@ class Transcribe(Task[TranscribeOptions, TranscriptAnswer]):
 
     kind = "transcribe"
     Options = TranscribeOptions
-    reads_rows = False
     headline = "word_accuracy"
 
     @classmethod
@@ -166,7 +165,8 @@ class Transcribe(Task[TranscribeOptions, TranscriptAnswer]):
             units, sizes = _texts(batch)
             found = ctc.losses(outputs["logits"], lengths, units, sizes)
             losses = [*found.minimum(_LEAST * sizes.clamp(min=1)).tolist()]
-        tables = outputs["logits"].float().log_softmax(-1).cpu().split(lengths.tolist())
+        log_p = outputs["logits"].float().log_softmax(-1).cpu()
+        tables = torch.split(log_p, lengths.tolist())
         answers = []
         for table, example, loss in zip(tables, examples, losses, strict=True):
             texts = self._decode(table.numpy().astype(float), beam or self.options.beam)
