@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from unmask.batch import Batch, Example, collate, together
 from unmask.encoder import Encoder, Hidden, Pooling
 from unmask.errors import UserError
+from unmask.inputs.readers import readers
 from unmask.inputs.text import Encoded, TextInput
-from unmask.jobs import Joint, alike, batches_by_tokens, chunks, unseen
+from unmask.jobs import Cell, Joint, alike, batches_by_tokens, chunks, unseen
 from unmask.tasks import KINDS, OPTIONS, Answer, Generate, Row, Task, TextAnswer
 
 log = logging.getLogger("unmask")
@@ -48,6 +49,7 @@ class Model(nn.Module):
             )
         self.encoder = encoder
         self.text = text
+        text.beside = readers(encoder.config)
         self.tasks = dict(tasks or {})
         # A task may be called `train` or `type`; a module's child may not.
         self.heads = nn.ModuleDict({f"{name}_head": head for name, head in (heads or {}).items()})
@@ -131,18 +133,20 @@ class Model(nn.Module):
     def predict(
         self,
         task: str | Sequence[str],
-        rows: str | Iterable[str | tuple[str, str] | Row],
+        rows: Cell | Iterable[Cell | tuple[Cell, ...] | Row],
         progress: Callable[[int], None] | None = None,
         **options: Any,
     ) -> list[Any]:
         """The task's answers for texts, pairs, or rows with its input columns, in their order.
+
+        A picture or a recording is given as its bytes, or by its path.
 
         For a list of tasks there is one dict a row, with each task's answer under its name. Tasks
         that read the same tokens share one pass through the encoder.
         """
         names = [task] if isinstance(task, str) else list(dict.fromkeys(task))
         known = [self.task(name) for name in names]
-        rows = [rows] if isinstance(rows, str) else rows
+        rows = [rows] if isinstance(rows, Cell) else rows
         jobs = ((one, unseen(one, row, i)) for i, row in enumerate(rows) for one in known)
         answers = self.answers_to(jobs, options, progress)
         if isinstance(task, str):
