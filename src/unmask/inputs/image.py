@@ -32,6 +32,11 @@ class ImageInput:
         self._mean = np.array(options.mean, dtype=np.float32)
         self._deviation = np.array(options.deviation, dtype=np.float32)
 
+    @property
+    def width(self) -> int:
+        """P, the numbers in a patch."""
+        return self.options.width
+
     def segment(self, cell: Any, rng: np.random.Generator | None) -> tuple[Segment, int]:
         """The patches of the picture in a cell, row by row: (n, P); nothing is ever cut off."""
         values = self.values(cell, rng)  # (H, W, channels)

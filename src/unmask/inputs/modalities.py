@@ -15,6 +15,10 @@ class Modality(Protocol):
     files: bool  # whether a cell may name a file of this machine; a server says no
     cuttable: bool  # whether the first positions are worth something without the rest
 
+    @property
+    def width(self) -> int:
+        """Numbers that a position has."""
+
     def segment(self, cell: Any, rng: np.random.Generator | None) -> tuple[Segment, int]:
         """A cell as a segment, and how many positions its own caps cut.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from unmask.encoder import EncoderConfig
+from unmask.inputs.audio import AudioInput
 from unmask.inputs.image import ImageInput
 from unmask.inputs.modalities import Modality
 
@@ -12,4 +13,6 @@ def readers(config: EncoderConfig) -> dict[str, Modality]:
     found: dict[str, Modality] = {}
     if config.image is not None:
         found["image"] = ImageInput(config.image)
+    if config.audio is not None:
+        found["audio"] = AudioInput(config.audio)
     return found

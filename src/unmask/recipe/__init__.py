@@ -1,6 +1,6 @@
 """What a run is: `options` and `train` hold its types, `reading` reads and checks the file."""
 
-from unmask.recipe.modalities import AudioOptions, Augmentation, ImageOptions
+from unmask.recipe.modalities import AudioOptions, Augmentation, Disturbance, ImageOptions
 from unmask.recipe.options import (
     AdapterOptions,
     Column,
@@ -22,6 +22,7 @@ __all__ = [
     "AudioOptions",
     "Augmentation",
     "Column",
+    "Disturbance",
     "EncoderOptions",
     "ImageOptions",
     "Inputs",

@@ -18,6 +18,18 @@ class Augmentation(Strict):
     flip: bool = Field(False, description="left and right exchanged, half of the time")
 
 
+class Disturbance(Strict):
+    """What is done to a recording, drawn anew each time that something is learnt from it."""
+
+    speed: float = Field(0.0, ge=0, lt=0.5, description="faster or slower by up to this share")
+    times: float = Field(
+        0.1, ge=0, lt=1, description="the longest stretch of time that is hidden, as a share"
+    )
+    bands: float = Field(
+        0.2, ge=0, lt=1, description="the widest stretch of bands that is hidden, as a share"
+    )
+
+
 class ImageOptions(Strict):
     """How a picture becomes patches: a position of a sequence is a square of it (ViT).
 
@@ -87,6 +99,7 @@ class AudioOptions(Strict):
     )
     mean: float = Field(-8.0, description="of fixed normalisation, in log power")
     deviation: float = Field(4.0, gt=0)
+    augment: Disturbance = Disturbance()
 
     @property
     def width(self) -> int:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
 from unmask.errors import UserError
-from unmask.inputs.audio import AudioInput, AudioOptions
+from unmask.inputs.audio import AudioInput
 from unmask.inputs.mel import FLOOR, log_mel, mask_bands, mel_filters, normalised, stacked
 from unmask.inputs.sound import decode, resample
+from unmask.recipe import AudioOptions, Disturbance
 
 
 def file_of(
@@ -97,26 +98,23 @@ def test_an_hour_of_sound_is_read_in_bounded_memory() -> None:
     data = file_of(np.zeros(3600 * 8000, np.int16), 8000, "FLAC")
     read = AudioInput(AudioOptions(rate=8000, seconds=30))
     tracemalloc.start()
-    sound = read.encode(data)
+    sound, dropped = read.segment(data, None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20 << 20
     positions = 30 * 100 / 4
     assert abs(len(sound.values) - positions) <= 1
-    assert sound.dropped == 3570 * 100 / 4
-    cut = read.encode(data, limit=100)
-    assert len(cut.values) == 100
-    assert cut.dropped == sound.dropped + len(sound.values) - 100
+    assert dropped == 3570 * 100 / 4
 
 
 def test_silence_and_a_single_sample_are_defined() -> None:
     read = AudioInput(AudioOptions())
     for samples in (np.zeros(8000), np.zeros(1), np.full(1, 0.5), np.full(8000, 0.3)):
-        found = read.encode(file_of(samples, sub="FLOAT"))
+        found, _ = read.segment(file_of(samples, sub="FLOAT"), None)
         assert len(found.values) >= 1
         assert np.isfinite(found.values).all()
         assert np.abs(found.values).max() < 100
-    assert np.abs(read.encode(file_of(np.zeros(8000))).values).max() < 1e-3
+    assert np.abs(read.segment(file_of(np.zeros(8000)), None)[0].values).max() < 1e-3
 
 
 def patched(data: bytes, at: int, form: str, value: int) -> bytes:
@@ -128,7 +126,7 @@ def patched(data: bytes, at: int, form: str, value: int) -> bytes:
 
 WHOLE = file_of(tone(440, 1, 8000))
 BAD = {
-    "nothing": (b"", "no sound that can be read"),
+    "nothing": (b"", "is no recording|0 bytes"),
     "text": (b"hello " * 100, "no sound that can be read"),
     "a WAV cut short": (WHOLE[:5000], "cut short: its header says 16000 bytes"),
     "only a header": (WHOLE[:44], "cut short"),
@@ -148,13 +146,13 @@ BAD = {
 def test_bad_files_are_one_clear_line(name: str) -> None:
     data, said = BAD[name]
     with pytest.raises(UserError, match=said):
-        AudioInput(AudioOptions()).encode(data)
+        AudioInput(AudioOptions()).segment(data, None)
 
 
 def test_a_file_over_the_cap_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unmask.inputs.sound.MAX_BYTES", 1000)
+    monkeypatch.setattr("unmask.inputs.audio.MAX_BYTES", 1000)
     with pytest.raises(UserError, match="at most 0 MB are read"):
-        decode(WHOLE, 20)
+        AudioInput(AudioOptions()).segment(WHOLE, None)
 
 
 def test_a_stream_of_unknown_length_is_read() -> None:
@@ -173,7 +171,7 @@ def test_no_damage_to_a_file_does_anything_else(data: st.DataObject) -> None:
         where = data.draw(st.integers(0, min(200, len(whole) - 1)))
         whole[where] = data.draw(st.integers(0, 255))
     try:
-        found = AudioInput(AudioOptions(seconds=2)).encode(bytes(whole))
+        found, _ = AudioInput(AudioOptions(seconds=2)).segment(bytes(whole), None)
     except UserError:
         return
     assert np.isfinite(found.values).all()
@@ -212,9 +210,9 @@ def test_frames_are_normalised_and_stacked() -> None:
 
 
 def test_what_is_learnt_from_is_changed_by_its_own_randomness() -> None:
-    read = AudioInput(AudioOptions(rate=8000, speed=0.1))
-    plain = read.encode(WHOLE)
-    one, same, other = (read.encode(WHOLE, rng=np.random.default_rng(s)) for s in (0, 0, 1))
+    read = AudioInput(AudioOptions(rate=8000, augment=Disturbance(speed=0.1)))
+    plain, _ = read.segment(WHOLE, None)
+    one, same, other = (read.segment(WHOLE, np.random.default_rng(s))[0] for s in (0, 0, 1))
     np.testing.assert_array_equal(one.values, same.values)
     assert one.values.shape != plain.values.shape or (one.values != plain.values).any()
     assert one.values.shape != other.values.shape or (one.values != other.values).any()
@@ -223,8 +221,8 @@ def test_what_is_learnt_from_is_changed_by_its_own_randomness() -> None:
 def test_fixed_normalisation_keeps_loudness() -> None:
     read = AudioInput(AudioOptions(rate=8000, normalise="fixed"))
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 8000)
-    loud, quiet = (read.encode(file_of(a * noise)).values for a in (1, 0.1))
+    loud, quiet = (read.segment(file_of(a * noise), None)[0].values for a in (1, 0.1))
     assert (loud - quiet).mean() > 0.5
     either = AudioInput(AudioOptions(rate=8000))
-    a, b = (either.encode(file_of(x * noise, sub="FLOAT")).values for x in (1, 0.5))
+    a, b = (either.segment(file_of(x * noise, sub="FLOAT"), None)[0].values for x in (1, 0.5))
     np.testing.assert_allclose(a, b, atol=0.05)
