@@ -21,13 +21,13 @@ def hertz(mels: np.ndarray) -> np.ndarray:
 
 
 @lru_cache
-def mel_filters(rate: int, size: int, mels: int) -> np.ndarray:
+def mel_filters(rate: int, size: int, mels: int, top: float) -> np.ndarray:
     """Triangles over the bins of a transform of `size` samples: (size // 2 + 1, mels).
 
-    Their corners are evenly spaced in mel from 20 Hz to half the rate; each peak is 1.
+    Their corners are evenly spaced in mel from 20 to `top` Hz; each peak is 1.
     """
     bins = np.linspace(0, rate / 2, size // 2 + 1)[:, None]  # Hz
-    corners = hertz(np.linspace(mel(20.0), mel(rate / 2), mels + 2))
+    corners = hertz(np.linspace(mel(20.0), mel(top), mels + 2))
     left, peak, right = corners[:-2], corners[1:-1], corners[2:]
     rising, falling = (bins - left) / (peak - left), (right - bins) / (right - peak)
     filters: np.ndarray = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
@@ -35,22 +35,32 @@ def mel_filters(rate: int, size: int, mels: int) -> np.ndarray:
     return filters
 
 
-def log_mel(samples: np.ndarray, rate: int, mels: int, window: float, hop: float) -> np.ndarray:
+@lru_cache
+def hann(width: int) -> np.ndarray:
+    """A periodic window of raised cosines, (width,)."""
+    found: np.ndarray = np.hanning(width + 1)[:-1].astype(np.float32)
+    found.flags.writeable = False
+    return found
+
+
+def log_mel(
+    samples: np.ndarray, rate: int, mels: int, window: float, hop: float, top: float | None = None
+) -> np.ndarray:
     """Log-mel energies of (n,) samples: one frame (mels,) each `hop` seconds, (F, mels) float32.
 
     Each frame is a Hann window of `window` seconds that lies wholly within the sound; one shorter
     than that is filled up with silence, so there is always a frame (Davis & Mermelstein, 1980).
+    The bands reach up to `top` Hz, half the rate unless said.
     """
     width, step = round(window * rate), round(hop * rate)
     samples = np.pad(samples, (0, max(0, width - len(samples))))
     size = 1 << (width - 1).bit_length()
     frames = np.lib.stride_tricks.sliding_window_view(samples, width)[::step]  # (F, width)
-    hann = np.hanning(width + 1)[:-1].astype(np.float32)  # periodic
-    filters = mel_filters(rate, size, mels)
+    filters = mel_filters(rate, size, mels, top or rate / 2)
     found = np.empty((len(frames), mels), np.float32)
     for start in range(0, len(frames), 1024):  # the spectra of long sound would be large
         part = slice(start, start + 1024)
-        power = np.abs(np.fft.rfft(frames[part] * hann, size)) ** 2  # (f, size // 2 + 1)
+        power = np.abs(np.fft.rfft(frames[part] * hann(width), size)) ** 2  # (f, size // 2 + 1)
         found[part] = np.log(np.maximum(power.astype(np.float32) @ filters, FLOOR))
     return found
 
