@@ -22,6 +22,7 @@ from unmask.interop import tokenizer_file
 from unmask.loading import load
 from unmask.model import Model
 from unmask.recipe import Column, EncoderOptions, NewTokenizer, Run, Source, TaskOptions
+from unmask.tasks.views import by_language
 from unmask.training.new_vocabulary import round_up, with_vocabulary
 from unmask.training.vectors import begin_at_vectors
 
@@ -129,6 +130,9 @@ def _texts(run: Run, rows: Mapping[str, Rows]) -> Iterator[Spoken]:
         for row in own if columns else ():
             for column in columns:
                 value = row.get(column)
+                if spoken := by_language(value):
+                    yield from spoken.items()
+                    continue
                 texts = value if isinstance(value, list) else [value]  # a list of words
                 language = _language(options, row)
                 yield from ((language, text) for text in texts if isinstance(text, str))
