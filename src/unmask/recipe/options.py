@@ -142,6 +142,11 @@ class TaskOptions(Strict):
         return {m: column for m in found if (column := getattr(self.input, m)) is not None}
 
     @property
+    def modality(self) -> str:
+        """What the rows hold that lack none of their columns, such as `text` or `text+image`."""
+        return "+".join((*(("text",) if self.texts else ()), *self.others))
+
+    @property
     def most(self) -> int:
         """How many text columns there may be."""
         return 2

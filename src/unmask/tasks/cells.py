@@ -63,6 +63,8 @@ def _beside(
     """What a row has beside text, and how many positions of that were cut."""
     found, dropped = [], 0
     for modality, column in options.others.items():
+        if modality not in text.beside and row.get(column) is None:
+            continue
         if modality not in text.beside:
             raise UserError(
                 f"task {task}: column {column!r} holds {modality}, which this encoder does not "
