@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import soundfile
 import torch
+from PIL import Image
 
 from unmask.batch import collate
 from unmask.data.rows import Rows
@@ -17,11 +20,35 @@ from unmask.encoder import Encoder, HeadConfig
 from unmask.errors import UserError
 from unmask.inputs.text import TextInput
 from unmask.model import Model
-from unmask.recipe import TaskOptions
+from unmask.recipe import AudioOptions, ImageOptions, TaskOptions
 from unmask.tasks import KINDS, Contrast, Draw, Task, row_rng
 from unmask.tasks.clashes import clashes
 from unmask.tasks.classify import Classify, ClassifyOptions, LabelAnswer
 from unmask.tasks.mlm import Mlm, MlmOptions
+
+WORDS = ["film", "cat", "dog", "world", "time", "red", "good", "bad", "great", "dull", "one", "two"]
+
+READS: dict[str, Any] = {
+    "audio": AudioOptions(rate=8000, mels=8, frames=2),
+    "image": ImageOptions(size=8, patch=2, channels=1),
+}
+
+
+def recording(seed: int, seconds: float) -> bytes:
+    """Noise, as a WAV."""
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(seed).uniform(-0.5, 0.5, round(8000 * seconds))
+    soundfile.write(buffer, noise, 8000, format="WAV")
+    return buffer.getvalue()
+
+
+def picture(seed: int) -> bytes:
+    """Grey noise, as a PNG."""
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (6 + seed % 3, 8), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
 
 ROWS: list[dict[str, Any]] = [
     {"text": "the film was good", "label": "pos", "tags": [("film", "thing")]},
@@ -37,12 +64,19 @@ ROWS: list[dict[str, Any]] = [
 ]
 ANSWERS = {"question": "who sleeps", "answers": [{"text": "dog", "start": 8}]}
 ROWS = [row | ANSWERS | {"context": "the cat dog " * (i + 1)} for i, row in enumerate(ROWS)]
+for _i, _row in enumerate(ROWS):
+    _row["sound"] = recording(_i, 0.3 + 0.05 * _i)
+    _row["picture"] = picture(_i)
+    _row["names"] = {"en": f"the {WORDS[_i]}", "de": WORDS[-_i - 1]}
 
 
 # What a kind needs to be told, to read these rows.
 TOLD: dict[str, dict[str, Any]] = {
     "regress": {"values": {"neg": 0, "pos": 1}},
     "rerank": {"input": ["text", "label"]},
+    "transcribe": {"input": {"audio": "sound"}, "label": "label"},
+    "match": {"input": {"text": "names", "image": "picture", "audio": "sound"}},
+    "reconstruct": {"input": {"text": "text", "image": "picture", "audio": "sound"}},
 }
 for _row in ROWS:
     _found = [(_row["text"].index(part), part, label) for part, label in _row["tags"]]
@@ -58,7 +92,7 @@ def make(kind: str, text: TextInput, rows: Any = ROWS, **options: Any) -> Task: 
 @pytest.mark.parametrize("kind", KINDS)
 def test_contract(kind: str, text: TextInput, make_encoder: Callable[..., Encoder]) -> None:
     """Examples are reproducible; losses add up; answers come one an example; scores are numbers."""
-    task, encoder = make(kind, text, **TOLD.get(kind, {})), make_encoder()
+    task, encoder = make(kind, text, **TOLD.get(kind, {})), make_encoder(**READS)
     model = Model(encoder, text, {"it": task}, {"it": task.build(encoder)})
     examples, rows = [], []
     for i, row in enumerate(ROWS):

@@ -21,14 +21,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of one modality: `values` has one entry a position (token ids for text).
+    """A stretch of one modality: `values` has one entry a position.
 
-    `kind` is BERT's token type: 0 for a first text, 1 for the second of a pair.
+    A token id of a text, the values of a picture's patch, or those of some frames of a recording.
+    `kind` is BERT's token type: 0 for a first text, 1 for the second of a pair. `place` is where in
+    the picture a patch is.
     """
 
-    values: np.ndarray  # (n, ...)
+    values: np.ndarray  # (n,) token ids, (n, P) patches or (n, F) frames
     kind: int | np.ndarray = 0  # one number, or one a position (n,)
     modality: str = "text"
+    place: np.ndarray | None = None  # (n, 2) row and column
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Sequence:
                     part.values.shape,
                     part.values.tobytes(),
                     kind.astype(int).tobytes(),
+                    None if part.place is None else part.place.tobytes(),
                 )
                 for part, kind in zip(self.segments, kinds, strict=True)
             ),
@@ -110,6 +114,7 @@ class Batch:
     wanted: Tensor  # (N,) int: flat index of the positions that a head will see
     wanted_owner: Tensor  # (N,) int: the sequence (0 … S-1) each of them belongs to
     group: Tensor  # (S,) int: the example each sequence belongs to
+    places: Mapping[str, Tensor] = field(default_factory=dict)  # modality: row and column (n, 2)
     truth: Mapping[str, Tensor] = field(default_factory=dict)
     plain: bool = False  # one bidirectional sequence a row and no padding: no mask needed
 
@@ -196,6 +201,7 @@ def collate(examples: Iterable[Example], width: int = 0) -> Batch:
     T = max((sum(sequences[i].length for i in row) for row in rows), default=0)
     owner, position, segment, limit = np.zeros((4, len(rows), T), dtype=np.int64)
     features: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
+    places: dict[str, list[np.ndarray]] = {}
     start = np.zeros(len(sequences), dtype=np.int64)  # flat index of each sequence's first position
     for b, row in enumerate(rows):
         t = 0
@@ -215,6 +221,8 @@ def collate(examples: Iterable[Example], width: int = 0) -> Batch:
                 values, index = features.setdefault(part.modality, ([], []))
                 values.append(part.values)
                 index.append(np.arange(b * T + t, b * T + t + m))
+                if part.place is not None:
+                    places.setdefault(part.modality, []).append(part.place)
                 t += m
     wanted = [positions for example in examples for positions in example.wanted]
     return Batch(
@@ -229,6 +237,7 @@ def collate(examples: Iterable[Example], width: int = 0) -> Batch:
         wanted=_whole([start[s] + positions for s, positions in enumerate(wanted)]),
         wanted_owner=_whole([np.full(len(p), s) for s, p in enumerate(wanted)]),
         group=_whole([np.full(len(e.sequences), i) for i, e in enumerate(examples)]),
+        places={name: _whole(parts) for name, parts in places.items()},
         truth={
             name: torch.from_numpy(np.concatenate([e.truth[name] for e in examples]))
             for name in (examples[0].truth if examples else ())
@@ -252,4 +261,5 @@ def together(batches: List[Batch]) -> Batch:
 
 
 def _whole(parts: list[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.concatenate([*parts, np.zeros(0, dtype=np.int64)]).astype(np.int64))
+    found = np.concatenate(parts) if parts else np.zeros(0)
+    return torch.from_numpy(found.astype(np.int64))

@@ -6,6 +6,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from unmask.batch import Example
@@ -62,17 +63,20 @@ def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield chunk
 
 
-def unseen(task: Task[Any, Any], row: str | tuple[str, ...] | Row, number: int) -> Example:
+Cell = str | bytes | Path  # a text; the bytes or the path of a picture or a recording
+
+
+def unseen(task: Task[Any, Any], row: Cell | tuple[Cell, ...] | Row, number: int) -> Example:
     """What becomes of a row whose truth is not known; a mistake is said of its number, from 1."""
     draw = Draw(row_rng(0, task.name, 0, number), truth=False, learn=False)
     with said_of(f"row {number + 1}"):
         return next(iter(task.examples(_as_row(row, task.options), draw)))
 
 
-def _as_row(row: str | tuple[str, ...] | Row, options: TaskOptions) -> Row:
+def _as_row(row: Cell | tuple[Cell, ...] | Row, options: TaskOptions) -> Row:
     if isinstance(row, Mapping):
         return row
-    texts, columns = (row,) if isinstance(row, str) else row, options.inputs
-    if not options.fewest <= len(texts) <= len(columns):
-        raise UserError(f"this task reads {len(columns)} text(s), not {len(texts)}: {columns}")
-    return dict(zip(columns, texts, strict=False))
+    cells, columns = (row,) if isinstance(row, Cell) else row, options.inputs
+    if not options.fewest <= len(cells) <= len(columns):
+        raise UserError(f"this task reads {len(columns)} text(s), not {len(cells)}: {columns}")
+    return dict(zip(columns, cells, strict=False))

@@ -15,9 +15,12 @@ from torch import Tensor, nn
 from unmask.batch import Batch, Example, collate, together
 from unmask.encoder import Encoder, Hidden, Pooling
 from unmask.errors import UserError
+from unmask.inputs.readers import readers
 from unmask.inputs.text import Encoded, TextInput
-from unmask.jobs import Joint, alike, batches_by_tokens, chunks, unseen
+from unmask.jobs import Cell, Joint, alike, batches_by_tokens, chunks, unseen
 from unmask.tasks import KINDS, OPTIONS, Answer, Generate, Row, Task, TextAnswer
+from unmask.tasks.cells import mixed
+from unmask.tasks.embed import EmbedOptions
 
 log = logging.getLogger("unmask")
 
@@ -25,6 +28,9 @@ SomeExample = TypeVar("SomeExample", bound=Example)
 Result = TypeVar("Result")
 Precision = Literal["fp32", "bf16"]
 
+_ANYTHING = EmbedOptions.model_validate(
+    {"input": {name: name for name in EmbedOptions.modalities}, "label": "label"}
+)
 ROW_TOKENS = 64  # columns of a grid of short sequences: fills well, and attention stays cheap
 WINDOW = 4096  # examples that are sorted by length together
 
@@ -48,6 +54,7 @@ class Model(nn.Module):
             )
         self.encoder = encoder
         self.text = text
+        text.beside = readers(encoder.config)
         self.tasks = dict(tasks or {})
         # A task may be called `train` or `type`; a module's child may not.
         self.heads = nn.ModuleDict({f"{name}_head": head for name, head in (heads or {}).items()})
@@ -72,11 +79,13 @@ class Model(nn.Module):
 
     def encode(
         self,
-        texts: str | Sequence[str],
+        texts: str | Row | Sequence[str | Row],
         progress: Callable[[int], None] | None = None,
         width: int | None = None,
     ) -> Tensor:
         """One vector a text: (n, D), pooled and normalised as the checkpoint was trained to.
+
+        Anything else is a mapping, such as `{"image": "cat.png"}` or `{"text": …, "image": …}`.
 
         One that was not trained for it gives the normalised mean of its hidden states. `width`
         keeps that many of each vector's first numbers, for a model that has learnt to put what
@@ -85,7 +94,7 @@ class Model(nn.Module):
         most = self.encoder.config.hidden_size
         if width is not None and not 1 <= width <= most:
             raise UserError(f"width {width}: this model's vectors are {most} wide")
-        texts = [texts] if isinstance(texts, str) else texts
+        texts = [texts] if isinstance(texts, str | Mapping) else texts
         examples = (self._pooled_example(text) for text in texts)
         found = list(self.run(examples, self._pool, progress=progress))
         vectors = torch.stack(found) if found else torch.zeros(0, most)
@@ -131,18 +140,20 @@ class Model(nn.Module):
     def predict(
         self,
         task: str | Sequence[str],
-        rows: str | Iterable[str | tuple[str, str] | Row],
+        rows: Cell | Iterable[Cell | tuple[Cell, ...] | Row],
         progress: Callable[[int], None] | None = None,
         **options: Any,
     ) -> list[Any]:
         """The task's answers for texts, pairs, or rows with its input columns, in their order.
+
+        A picture or a recording is given as its bytes, or by its path.
 
         For a list of tasks there is one dict a row, with each task's answer under its name. Tasks
         that read the same tokens share one pass through the encoder.
         """
         names = [task] if isinstance(task, str) else list(dict.fromkeys(task))
         known = [self.task(name) for name in names]
-        rows = [rows] if isinstance(rows, str) else rows
+        rows = [rows] if isinstance(rows, Cell) else rows
         jobs = ((one, unseen(one, row, i)) for i, row in enumerate(rows) for one in known)
         answers = self.answers_to(jobs, options, progress)
         if isinstance(task, str):
@@ -313,8 +324,11 @@ class Model(nn.Module):
                     progress(len(own))
             yield from (results[i] for i in range(len(chunk)))
 
-    def _pooled_example(self, text: str) -> Example:
-        sequence = _said(self.text.encode(text)).sequence()
+    def _pooled_example(self, text: str | Row) -> Example:
+        if isinstance(text, str):
+            sequence = _said(self.text.encode(text)).sequence()
+        else:
+            sequence = mixed("encode", _ANYTHING, self.text, text, None)
         return Example((sequence,), (self.how_to_pool.wanted(sequence.length),))
 
     def _pool(self, examples: Sequence[Example]) -> list[Tensor]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from unmask.cli.initial_media import encoder_for, media_column, media_splits, no_label
 from unmask.data.readers import readable
 from unmask.data.sources import Rows, read, require
 from unmask.errors import UserError
@@ -48,24 +49,34 @@ def initial_recipe(
     Questions with a context and answers are a `span` task; a column that tags the words of another
     makes a `tag` task; one with few distinct values a `classify` task, one of measurements (such as
     a score) a `regress` task. Usual names are preferred. The input is the column with the longest
-    text, or two where their names say they are a pair.
+    text, or two where their names say they are a pair; or the one with pictures or recordings,
+    which a new encoder reads.
     """
-    splits = _splits(path)
+    splits = media_splits(path, _NAMES) or _splits(path)
     rows = read(Source(path=splits["train"]))
     require(rows, [*texts, *([label] if label else [])])
     if len(rows) == 0:
         raise UserError(f"{path} holds no rows")
     sample = [rows[i] for i in range(_few(rows))]
-    guess = _guess(sample, rows.column_names, texts, label)
+    found = None if texts else media_column(sample, rows.column_names)
+    if found:
+        rest = [name for name in rows.column_names if name != found[1]]
+        truth, measured = _truth(sample, rest, label)
+        if truth is None:
+            raise no_label(found[1])
+        kind, said = ("regress", "number") if measured else ("classify", "label")
+        guess = Guess(kind, (found[1],), f"from {found[1]} to the {said} {truth}", truth)
+    else:
+        guess = _guess(sample, rows.column_names, texts, label)
     if not guess.input:
         raise UserError(f"{path} has no text column among {', '.join(rows.column_names)}")
-    said = [f"{len(rows)} rows; {guess.said}"]
+    seen = [f"{len(rows)} rows; {guess.said}"]
     needed = [*guess.input, *([guess.label] if guess.label else [])]
     for split in splits.keys() - {"train"}:
         held = read(Source(path=splits[split]))
         missing = [name for name in needed if name not in held.column_names]
         if missing:
-            said.append(f"{held.origin} has no column {missing[0]!r}: left out as {split}")
+            seen.append(f"{held.origin} has no column {missing[0]!r}: left out as {split}")
             del splits[split]
         elif guess.kind == "span" and _unanswered([held[i] for i in range(_few(held))]):
             guess.more["no_answer"] = True
@@ -76,17 +87,21 @@ def initial_recipe(
         "kind": guess.kind,
         "train": splits.pop("train"),
         **{"test": 0.1, **splits},
-        "input": guess.input[0] if len(guess.input) == 1 else list(guess.input),
+        "input": {found[0]: found[1]} if found else _columns(guess.input),
     }
     if guess.label:
         task["answers" if guess.kind == "span" else "label"] = guess.label
     name = guess.label if guess.label and is_name(guess.label) else "task"
     recipe = {
-        "encoder": {"from": encoder},
+        "encoder": encoder_for(*found, sample) if found else {"from": encoder},
         "tasks": {name: {**task, **guess.more}},
-        "train": {"epochs": 3, "seed": 0},
+        "train": {"epochs": 30 if found else 3, "seed": 0},
     }
-    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), "\n".join(said)
+    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), "\n".join(seen)
+
+
+def _columns(names: tuple[str, ...]) -> str | list[str]:
+    return names[0] if len(names) == 1 else list(names)
 
 
 def _few(rows: Rows) -> int:
@@ -136,15 +151,10 @@ def _guess(sample: Sample, columns: list[str], texts: tuple[str, ...], label: st
     if tagged:
         label, texts = tagged
         return Guess("tag", texts, f"tag the words of {texts[0]} by {label}", label)
-    usual = [column for column in columns if column.lower() in _LABELS]
-    measured = _measured(sample, [label] if label else usual)
-    label = label or measured or _label(sample, usual)
-    if not label:
-        label = measured = _measured(sample, columns)
-    label = label or _label(sample, columns)
+    label, measured = _truth(sample, columns, label)
     texts = texts or _texts(sample, [c for c in columns if c != label])
     if not texts and not given:  # the only text is no label
-        label = measured = None
+        label, measured = None, False
         texts = _texts(sample, columns)
     names = " and ".join(texts)
     if measured:
@@ -158,6 +168,16 @@ def _guess(sample: Sample, columns: list[str], texts: tuple[str, ...], label: st
     if len(texts) == 2:
         return Guess("embed", texts, f"find {texts[1]} by {texts[0]}")
     return Guess("mlm", texts, f"no column looks like a label: `mlm` on {names}")
+
+
+def _truth(sample: Sample, columns: list[str], label: str | None) -> tuple[str | None, bool]:
+    """The column that looks like the truth, and whether it holds measurements."""
+    usual = [column for column in columns if column.lower() in _LABELS]
+    measured = _measured(sample, [label] if label else usual)
+    label = label or measured or _label(sample, usual)
+    if not label:
+        label = measured = _measured(sample, columns)
+    return label or _label(sample, columns), measured is not None
 
 
 def _unanswered(sample: Sample) -> bool:

@@ -21,6 +21,7 @@ from unmask.machine.threads import use_available_cpus
 from unmask.model import Model
 from unmask.recipe import Source
 from unmask.tasks import Answer
+from unmask.tasks.cells import described
 
 
 def open_model(source: str) -> Model:
@@ -42,7 +43,7 @@ def read_rows(
 ) -> list[dict[str, Any]]:
     """Rows of a file with the input columns of each task, or one a text in all of them."""
     if (path is None) == (not texts):
-        raise UserError("give either texts or --input FILE")
+        raise UserError("give either texts (or pictures, or recordings) or --input FILE")
     if path is not None:
         rows = read(Source(path=str(path)))
         require(rows, list(dict.fromkeys(column for columns in inputs for column in columns)))
@@ -87,7 +88,7 @@ def beside(row: Mapping[str, Any], answers: Mapping[str, Answer]) -> dict[str, A
     With several tasks, each column's name begins with its task's; and where the row has a column
     of that name, the answer's is `answer_…`.
     """
-    record = dict(row)
+    record = {name: _outside(cell) for name, cell in row.items()}
     for task, answer in answers.items():
         for name, value in answer.columns().items():
             own = f"{task}_{name}" if len(answers) > 1 else name
@@ -136,6 +137,12 @@ def write_vectors(rows: Sequence[Mapping[str, Any]], vectors: Tensor, path: Path
     else:
         records = zip(rows, vectors.tolist(), strict=True)
         write_rows([{**row, "vector": vector} for row, vector in records], path)
+
+
+def _outside(cell: Any) -> Any:
+    """A cell as a file or a screen has room for it: of bytes, how many there are."""
+    stored = isinstance(cell, dict) and isinstance(cell.get("bytes"), bytes)
+    return described(cell) if stored or isinstance(cell, bytes) else cell
 
 
 def _cell(value: Any) -> Any:

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from unmask.tasks import TextAnswer
 
 Bundle = Annotated[str, typer.Argument(help="A bundle, a Hugging Face folder or a hub id.")]
-Texts = Annotated[list[str] | None, typer.Argument(help="Texts.")]
+Texts = Annotated[
+    list[str] | None, typer.Argument(help="Texts, or files with pictures or recordings.")
+]
 Input = Annotated[Path | None, typer.Option("--input", help="CSV, JSONL, Parquet or text file.")]
 Options = Annotated[
     list[str] | None,
@@ -35,6 +37,8 @@ def predict(
     """Answer a task, or several at once, for TEXTS or for the rows of a file.
 
     Example: unmask predict runs/demo/bundle --task topic "Who won the match?"
+
+    Of a picture: unmask predict runs/photos/bundle --task label cat.jpg dog.png
     """
     from unmask import progress
     from unmask.cli.output import print_json, print_table, shorten

@@ -76,15 +76,23 @@ def _found(rows: Rows, keys: list[bytes], met: set[bytes], columns: Sequence[str
     if not again:
         return Duplicates(len(rows), 0, None, None)
     row = rows[again[0]]
-    text = " | ".join(str(row[column]) for column in columns)
+    cells = (row[column] for column in columns)
+    text = " | ".join(f"{len(x):,} bytes" if isinstance(x, bytes) else str(x) for x in cells)
     return Duplicates(len(rows), len(again), again[0] + 1, text)
 
 
 def _key(cells: list[Any]) -> bytes:
     """The same for cells that a person would call the same."""
-    said = (cell.ids.tolist() if isinstance(cell, Tokens) else fold(str(cell)) for cell in cells)
-    text = json.dumps(list(said), ensure_ascii=False)
+    text = json.dumps([_said(cell) for cell in cells], ensure_ascii=False)
     return blake2b(text.encode(errors="surrogatepass"), digest_size=12).digest()
+
+
+def _said(cell: Any) -> Any:
+    if isinstance(cell, dict):  # a picture or a recording: the same one under another path
+        cell = cell.get("bytes") or cell
+    if isinstance(cell, bytes):
+        return blake2b(cell, digest_size=12).hexdigest()
+    return cell.ids.tolist() if isinstance(cell, Tokens) else fold(str(cell))
 
 
 def fold(text: str) -> str:

@@ -4,6 +4,7 @@ reviews/*.txt, reviews/**/*.txt         glob patterns
 ${DATA}/train.csv                       environment variables
 debian/{language}.parquet               one piece of a path; it becomes the column `language`
 package://PACKAGE/data/{topic}.yml      files inside an installed Python package
+photos                                  a folder of pictures or recordings
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
+from unmask.data.media import inside
 from unmask.errors import UserError
 
 PACKAGE = "package://"
@@ -59,6 +61,8 @@ def _match(pattern: str) -> dict[Path, Captures]:
     literal = Path(_PIECES.sub(_substitute, pattern))
     if literal.is_file():  # brackets and the like are plain characters in the name of a file
         return {literal: {}}
+    if literal.is_dir():
+        return inside(literal)
     wanted, names = "", re.compile(_regex(pattern))
     for piece, text in _split(pattern):
         wanted += {"": text, "variable": glob.escape(text), "name": "*"}.get(piece, text)

@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from unmask.data import media
 from unmask.data.columns import aligned, plain, with_constants
 from unmask.data.corpus import is_corpus, read_corpus
 from unmask.data.paths import Captures, find
@@ -47,7 +48,8 @@ def read(source: Source) -> Rows:
         found = list(_first(_hub(source, paths[0]), source.limit))
         return Rows(list(_shaped(source, origin, found)), origin)
     files = files_of(paths)
-    if sum(file.stat().st_size for file in files) > IN_MEMORY:
+    # Of a picture or a recording the row holds the path alone.
+    if sum(f.stat().st_size for f in files if not media.modality_of(f)) > IN_MEMORY:
         return Rows(_mapped(source, origin, files), origin)
     held = list(_first(_stream(files, source.field), source.limit))
     return Rows(list(_shaped(source, origin, held)), origin)
@@ -117,9 +119,13 @@ def _origin(paths: list[str]) -> str:
 
 
 def _stream(files: dict[Path, Captures], field: str | None) -> Iterator[tuple[str, pa.RecordBatch]]:
+    looked_at = {file: own for file, own in files.items() if media.modality_of(file)}
+    for batch in media.batches(looked_at):
+        yield str(next(iter(looked_at)).parent), batch
     for file, captures in files.items():
-        for batch in batches(file, field):
-            yield str(file), with_constants(batch, captures)
+        if file not in looked_at:
+            for batch in batches(file, field):
+                yield str(file), with_constants(batch, captures)
 
 
 def _first(stream: _Stream, limit: int | None) -> Iterator[tuple[str, pa.RecordBatch]]:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from unmask.recipe import AdapterOptions
+from unmask.recipe import AdapterOptions, AudioOptions, ImageOptions
 
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu", "tanh"]
 
@@ -37,6 +37,7 @@ class EncoderConfig(BaseModel):
     norm: Literal["layer", "rms"] = "layer"
     norm_epsilon: float = 1e-12
     pre_norm: bool = Field(False, description="normalise before a block (modern) or after (BERT)")
+    embedding_norm: bool = Field(True, description="a norm behind the embeddings; ViT has none")
     activation: Activation = "gelu"
     gated: bool = Field(False, description="gated feed-forward (GeGLU, arXiv:2002.05202)")
     bias: bool = Field(True, description="biases in attention, feed-forward and norms")
@@ -44,6 +45,8 @@ class EncoderConfig(BaseModel):
     attention_dropout: float = Field(0.1, ge=0, lt=1)
     initializer_range: float = 0.02
     adapters: dict[str, AdapterOptions] = Field({}, description="by name; none is active by itself")
+    image: ImageOptions | None = Field(None, description="how pictures are read; None: not at all")
+    audio: AudioOptions | None = Field(None, description="how recordings are read")
 
     @model_validator(mode="after")
     def _consistent(self) -> EncoderConfig:
@@ -55,6 +58,8 @@ class EncoderConfig(BaseModel):
             raise ValueError("rotary positions need an even hidden_size / num_heads")
         if self.global_every > 1 and self.window is None:
             raise ValueError("global_every above 1 needs a window for the layers between")
+        if not (self.embedding_norm or self.pre_norm):
+            raise ValueError("without pre_norm there must be a norm behind the embeddings")
         return self
 
     @property

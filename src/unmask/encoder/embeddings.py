@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from unmask.batch import Batch
 from unmask.encoder.bricks import Dropout, make_norm
 from unmask.encoder.config import EncoderConfig
+from unmask.encoder.stems import Frames, Patches, Stem
 
 
 class Embeddings(nn.Module):
@@ -28,7 +31,13 @@ class Embeddings(nn.Module):
             else None
         )
         self.segment = nn.Embedding(config.num_segments, width) if config.num_segments else None
-        self.norm = make_norm(config, width)
+        stems: dict[str, Stem] = {}
+        if config.image is not None:
+            stems["image"] = Patches(config.image, width)
+        if config.audio is not None:
+            stems["audio"] = Frames(config.audio, width)
+        self.stems = nn.ModuleDict(stems)
+        self.norm = make_norm(config, width) if config.embedding_norm else nn.Identity()
         self.dropout = Dropout(config.dropout)
         self.projection = (
             nn.Linear(width, config.hidden_size) if width != config.hidden_size else None
@@ -37,11 +46,20 @@ class Embeddings(nn.Module):
     def look_up(self, batch: Batch) -> Tensor:
         """The grid's embeddings in their own width, (B, T, E)."""
         B, T = batch.shape
-        ids, index = batch.features["text"]
-        x = self.token(ids)  # (n, E)
-        x = x.new_zeros(B * T, x.shape[-1]).index_copy(0, index, x).view(B, T, -1)  # (B, T, E)
-        if self.position is not None:
-            x = x + self.position(batch.position + self.offset)
+        x = self.token.weight.new_zeros(B * T, self.token.embedding_dim)
+        places = None if self.position is None else self.position(batch.position + self.offset)
+        for modality, (values, index) in batch.features.items():
+            if modality == "text":
+                part = self.token(values)  # (n, E)
+            else:
+                stem = cast(Stem, self.stems[modality])
+                part = stem(values, batch.places.get(modality)).to(x.dtype)
+                if places is not None and not stem.flat:  # it has told its places itself
+                    places = places.flatten(0, 1).index_fill(0, index, 0).view(B, T, -1)
+            x = x.index_copy(0, index, part)
+        x = x.view(B, T, -1)  # (B, T, E)
+        if places is not None:
+            x = x + places
         if self.segment is not None:
             x = x + self.segment(batch.segment)
         return self.dropout(self.norm(x))

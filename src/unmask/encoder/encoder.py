@@ -14,6 +14,7 @@ from unmask.encoder.cache import Cache
 from unmask.encoder.config import EncoderConfig
 from unmask.encoder.embeddings import Embeddings, rotary_angles
 from unmask.encoder.layer import Layer
+from unmask.encoder.stems import Stem
 
 _FEW = 0.75  # share of the grid from which on picking positions saves less than it costs
 
@@ -46,7 +47,7 @@ class Encoder(nn.Module):
         self.norm = make_norm(config) if config.pre_norm else nn.Identity()
         initialise(self, config.initializer_range)
         for part in self.modules():
-            if isinstance(part, LowRank):
+            if isinstance(part, LowRank | Stem):
                 part.start()
 
     def embed(self, batch: Batch) -> Tensor:

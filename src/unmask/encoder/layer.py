@@ -14,14 +14,14 @@ from unmask.encoder.feed_forward import FeedForward
 class Layer(nn.Module):
     """Post-norm as in BERT, or pre-norm (Xiong et al., arXiv:2002.04745), which trains steadier.
 
-    The first pre-norm layer needs no norm of its own: the embeddings end in one.
+    The first pre-norm layer needs no norm of its own where the embeddings end in one.
     """
 
     def __init__(self, config: EncoderConfig, number: int) -> None:
         super().__init__()
         self.pre_norm = config.pre_norm
         self.attention = Attention(config)
-        first = config.pre_norm and number == 0
+        first = config.pre_norm and config.embedding_norm and number == 0
         self.attention_norm = nn.Identity() if first else make_norm(config)
         self.feed_forward = FeedForward(config)
         self.feed_forward_norm = make_norm(config)

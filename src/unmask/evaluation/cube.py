@@ -12,7 +12,7 @@ from typing import Any
 
 from unmask.data.duplicates import fold
 from unmask.data.rows import Rows
-from unmask.evaluation.scores import TAGS, Cell, Score, cell_of, in_order
+from unmask.evaluation.scores import TAGS, Cell, Score, cell_in, in_order
 from unmask.recipe import Column, TaskOptions
 from unmask.tasks import Task
 
@@ -48,11 +48,14 @@ def trained_cells(
     if trained is None or rows is None or not scored.tags.keys() <= trained.tags.keys():
         return None
     tags = {tag: trained.tags[tag] for tag in scored.tags}
+    options = trained.model_copy(update={"tags": tags})
     columns = _distinct(tag.column for tag in tags.values() if isinstance(tag, Column))
+    if len(options.inputs) > 1 and options.others and "modality" not in tags:
+        columns = _distinct([*columns, *options.inputs])  # a row may lack some of them
     if not columns:  # all rows are one cell
-        return Counter({cell_of({}, tags): len(rows)})
+        return Counter({cell_in({}, options): len(rows)})
     return Counter(
-        cell_of(dict(zip(columns, values, strict=True)), tags) for values in rows.values(columns)
+        cell_in(dict(zip(columns, values, strict=True)), options) for values in rows.values(columns)
     )
 
 

@@ -20,7 +20,7 @@ from unmask.evaluation.bootstrap import LEVEL
 from unmask.evaluation.choosing import calibration, confusion
 from unmask.evaluation.cube import cube_of, spelt_alike, trained_cells
 from unmask.evaluation.held import last_run, own_run, rows_of
-from unmask.evaluation.scores import Cell, Judged, cell_of, cells, judge, laid_out, scores, worst
+from unmask.evaluation.scores import Cell, Judged, cell_in, cells, judge, laid_out, scores, worst
 from unmask.evaluation.seeds import check_alike, over_seeds
 from unmask.machine.threads import use_available_cpus
 from unmask.model import Model
@@ -116,7 +116,7 @@ def _of_one(folder: Path, recipe_path: Path | None, errors: int) -> dict[str, An
                 continue
             records = scores(task, split, answered, model.precision, resample=True)
             found["scores"] += [score.record() for score in records]
-            spelt[task.name] += {cell_of(one.row, task.options.tags): None for one in answered}
+            spelt[task.name] += {cell_in(one.row, task.options): None for one in answered}
             if split == "test" or task.name not in tested:
                 _look_closer(found, task, split, answered, errors)
                 by_cell = cells(task, split, answered, model.precision, resample=True)

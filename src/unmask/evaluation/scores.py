@@ -21,8 +21,9 @@ from unmask.evaluation.bootstrap import (
 )
 from unmask.evaluation.choosing import calibration_tally
 from unmask.model import Model
-from unmask.recipe import Column
+from unmask.recipe import Column, TaskOptions
 from unmask.tasks import Answer, Draw, Row, Tally, Task, row_rng
+from unmask.tasks.cells import has, said_of
 
 _EVALUATION_SEED = 0x5C0  # corruption drawn for scoring never changes
 
@@ -98,7 +99,8 @@ def judge(
             for number, (task, rows) in enumerate(tasks):
                 if i < len(rows):
                     rng = row_rng(_EVALUATION_SEED, task.name, 0, i)
-                    own = list(task.examples(rows[i], Draw(rng, learn=False, others=rows)))
+                    with said_of(f"row {i + 1}"):
+                        own = list(task.examples(rows[i], Draw(rng, learn=False, others=rows)))
                     counts[number].append(len(own))
                     order.extend([number] * len(own))
                     yield from ((task, example) for example in own)
@@ -128,7 +130,10 @@ def scores(
     judged = [one for one in judged if one.answers]
     if not judged:
         raise UserError(f"task {task.name}: no row of its {split} split has anything to score")
-    fixed = {k: v for k, v in task.options.tags.items() if isinstance(v, str)}
+    fixed: dict[str, str] = {k: v for k, v in task.options.tags.items() if isinstance(v, str)}
+    own_modality = "modality" not in task.options.tags
+    if own_modality:
+        fixed["modality"] = task.options.modality
     groups: list[tuple[dict[str, str], Sequence[Judged]]] = [(fixed, judged)]
     for tag, column in task.options.tags.items():
         if not isinstance(column, Column):
@@ -138,6 +143,11 @@ def scores(
             if one.row.get(column.column) is not None:
                 values.setdefault(str(one.row[column.column]), []).append(one)
         groups += [({**fixed, tag: value}, values[value]) for value in sorted(values)]
+    held = sorted({modality_of(one.row, task.options) for one in judged})
+    if own_modality and held != [task.options.modality]:  # some rows lack one
+        for value in held:
+            same = [one for one in judged if modality_of(one.row, task.options) == value]
+            groups.append(({**fixed, "modality": value}, same))
     found: list[Score] = []
     for tags, own in groups:
         measured = _measure(task, own, resample)
@@ -162,7 +172,7 @@ def cells(
     found: dict[Cell, list[Judged]] = {}
     for one in judged:
         if one.answers:
-            found.setdefault(cell_of(one.row, task.options.tags), []).append(one)
+            found.setdefault(cell_in(one.row, task.options), []).append(one)
     return [
         score
         for cell, own in sorted(found.items(), key=lambda item: in_order(item[0]))
@@ -177,13 +187,25 @@ def cells(
     ]
 
 
-def cell_of(row: Row, tags: Mapping[Any, str | Column]) -> Cell:
-    """Language, domain and modality of a row; None where it has none, and text unless said."""
-    given = {"modality": "text", **tags}
+def cell_in(row: Row, options: TaskOptions) -> Cell:
+    """The cell of a row of a task, whose modality is what the row holds unless a tag says it."""
+    return cell_of(row, options.tags, modality_of(row, options))
+
+
+def modality_of(row: Row, options: TaskOptions) -> str:
+    """What a row really holds of what its task reads, such as `image` or `text+image`."""
+    there = {"text": has(row, options.texts)} if options.texts else {}
+    there |= {name: has(row, (column,)) for name, column in options.others.items()}
+    return "+".join(name for name, cells in there.items() if cells) or options.modality
+
+
+def cell_of(row: Row, tags: Mapping[Any, str | Column], modality: str = "text") -> Cell:
+    """Language, domain and modality of a row; None where it has none."""
+    given: dict[str, str | Column] = {"modality": modality, **tags}
     values = (given.get(tag) for tag in TAGS)
     found = (row.get(v.column) if isinstance(v, Column) else v for v in values)
-    language, domain, modality = (None if v is None else str(v) for v in found)
-    return language, domain, modality
+    language, domain, known = (None if v is None else str(v) for v in found)
+    return language, domain, known
 
 
 def in_order(cell: Sequence[str | None]) -> list[tuple[bool, str]]:

@@ -12,6 +12,7 @@ from tokenizers import Encoding, Tokenizer
 
 from unmask.batch import Segment, Sequence
 from unmask.errors import UserError
+from unmask.inputs.modalities import Modality
 from unmask.inputs.pieces import pieces
 from unmask.tokens import Tokens, fingerprint
 
@@ -94,6 +95,8 @@ class TextInput:
 
     Truncation and padding baked into a tokenizer file are switched off: cutting happens here,
     and every cut is counted in the result. One encoder's tokenizer never pads.
+
+    `beside` holds what else the encoder reads: how its pictures and recordings become segments.
     """
 
     def __init__(self, tokenizer: Tokenizer, max_length: int = 512) -> None:
@@ -102,6 +105,7 @@ class TextInput:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self._latest: tuple[tuple[str, str | None, int], Encoded] | None = None
+        self.beside: dict[str, Modality] = {}
         self.vocab_size: int = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
 
     @classmethod
@@ -175,6 +179,14 @@ class TextInput:
         kept = min(first, max(room - second, room - room // 2))
         cut = (sides[0][kept:], sides[1][room - kept :])
         return whole.without(np.concatenate(cut))
+
+    @cached_property
+    def begin(self) -> Segment:
+        """The token that a sequence begins with which has no text."""
+        found = self.special_id("begin")
+        if found is None:
+            raise UserError("this tokenizer has no [CLS]: what has no text would begin with none")
+        return Segment(np.array([found], dtype=np.int64))
 
     def windows(
         self,

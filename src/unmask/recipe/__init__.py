@@ -1,9 +1,11 @@
 """What a run is: `options` and `train` hold its types, `reading` reads and checks the file."""
 
+from unmask.recipe.modalities import AudioOptions, Augmentation, Disturbance, ImageOptions
 from unmask.recipe.options import (
     AdapterOptions,
     Column,
     EncoderOptions,
+    Inputs,
     Mixture,
     NewTokenizer,
     Run,
@@ -17,8 +19,13 @@ from unmask.recipe.train import TrainOptions
 
 __all__ = [
     "AdapterOptions",
+    "AudioOptions",
+    "Augmentation",
     "Column",
+    "Disturbance",
     "EncoderOptions",
+    "ImageOptions",
+    "Inputs",
     "Kinds",
     "Mixture",
     "NewTokenizer",

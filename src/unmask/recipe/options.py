@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
+from unmask.recipe.modalities import AudioOptions, ImageOptions
 from unmask.recipe.strict import Strict
 from unmask.recipe.train import TrainOptions
 
@@ -55,11 +56,22 @@ class Column(Strict):
     column: str
 
 
+class Inputs(Strict):
+    """The columns of a row that hold more than text."""
+
+    text: str | list[str] = Field(
+        default_factory=list, description="the text column, or two for a pair"
+    )
+    image: str | None = Field(None, description="the column with the picture")
+    audio: str | None = Field(None, description="the column with the recording")
+
+
 class TaskOptions(Strict):
     """What every kind of task has; each kind adds its own."""
 
     # The keys that say how rows are read, and not what the head's weights are for.
     reading: ClassVar[tuple[str, ...]] = ("input", "max_length", "tags")
+    modalities: ClassVar[tuple[str, ...]] = ("text",)  # that rows of this kind may hold
 
     kind: str
     train: Source | None = Field(None, description="rows to learn from; a recipe's tasks need them")
@@ -71,7 +83,9 @@ class TaskOptions(Strict):
     test: Source | float | None = Field(
         None, description="rows to score at the end, or a further share of train held out"
     )
-    input: str | list[str] = Field("text", description="the text column, or two for a pair")
+    input: str | list[str] | Inputs = Field(
+        "text", description="the text column, or two for a pair; {image: column} and the like"
+    )
     group: str | None = Field(
         None,
         description="column whose equal values stay on one side where a share is held out (the "
@@ -98,7 +112,11 @@ class TaskOptions(Strict):
 
     @model_validator(mode="after")
     def _shares(self) -> TaskOptions:
-        if not 1 <= len(self.inputs) <= self.most:
+        for modality in self.others:
+            if modality not in self.modalities:
+                known = ", ".join(self.modalities)
+                raise ValueError(f"input: a task of this kind reads {known}, and no {modality}")
+        if not (len(self.texts) <= self.most and self.inputs):
             raise ValueError(f"input: name 1 column or 2 for a pair, not {len(self.inputs)}")
         for name in ("valid", "test"):
             share = getattr(self, name)
@@ -108,23 +126,40 @@ class TaskOptions(Strict):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The input columns, in order."""
-        return (self.input,) if isinstance(self.input, str) else tuple(self.input)
+        """The input columns, those of text first."""
+        return (*self.texts, *self.others.values())
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The input columns that hold text, in order."""
+        found = self.input.text if isinstance(self.input, Inputs) else self.input
+        return (found,) if isinstance(found, str) else tuple(found)
+
+    @property
+    def others(self) -> dict[str, str]:
+        """The input columns that hold pictures or recordings, by modality."""
+        found = ("image", "audio") if isinstance(self.input, Inputs) else ()
+        return {m: column for m in found if (column := getattr(self.input, m)) is not None}
+
+    @property
+    def modality(self) -> str:
+        """What the rows hold that lack none of their columns, such as `text` or `text+image`."""
+        return "+".join((*(("text",) if self.texts else ()), *self.others))
 
     @property
     def most(self) -> int:
-        """How many input columns there may be."""
+        """How many text columns there may be."""
         return 2
 
     @property
     def fewest(self) -> int:
-        """How many texts a row must have in its input columns."""
+        """How many input columns of a row must be given."""
         return len(self.inputs)
 
     @property
     def spelt(self) -> tuple[str, ...]:
         """The columns whose texts a new vocabulary is learnt from."""
-        return self.inputs
+        return self.texts
 
     @property
     def held_by(self) -> tuple[str, ...]:
@@ -198,6 +233,8 @@ class EncoderOptions(Strict):
     adapters: dict[str, AdapterOptions] = Field(
         default_factory=dict, description="small changes of the encoder, by name (LoRA)"
     )
+    image: ImageOptions | None = Field(None, description="how it reads pictures")
+    audio: AudioOptions | None = Field(None, description="how it reads recordings")
 
     @model_validator(mode="after")
     def _one_start(self) -> EncoderOptions:
@@ -275,6 +312,10 @@ class Run(Strict):
             raise ValueError(
                 "train.conflicts is of several tasks on one trunk that learns: "
                 + ("this one is frozen" if self.train.frozen else "there is one task only")
+            )
+        if self.train.frozen and (self.encoder.image or self.encoder.audio):
+            raise ValueError(
+                "encoder.image and encoder.audio are a stem, which must learn: the trunk is frozen"
             )
         if self.train.frozen and self.encoder.source and self.encoder.tokenizer:
             raise ValueError(

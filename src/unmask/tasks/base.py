@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -13,15 +12,33 @@ import numpy as np
 from torch import Tensor, nn
 
 from unmask.batch import Batch, Example
+from unmask.batch import Sequence as Positions
 from unmask.data.rows import Rows
 from unmask.encoder import Encoder, Hidden, Pooling
-from unmask.errors import UserError
 from unmask.inputs.text import Encoded, TextInput
 from unmask.recipe import TaskOptions
+from unmask.tasks.cells import Row, check_texts, described, mixed, said_of, text_in
 from unmask.tasks.tally import Choices, Tally
 from unmask.tokens import Tokens
 
-Row = Mapping[str, Any]
+# What kinds need to look into rows is theirs to import from here.
+__all__ = [
+    "Answer",
+    "AnyAnswer",
+    "AnyOptions",
+    "Draw",
+    "Outputs",
+    "Row",
+    "Runner",
+    "Task",
+    "check_texts",
+    "disagreement",
+    "placed",
+    "row_rng",
+    "said_of",
+    "text_in",
+]
+
 Outputs = dict[str, Tensor]
 
 
@@ -238,23 +255,33 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
 
     def shown(self, row: Row) -> str:
         """The row's input, for people."""
-        cells = (row.get(column) for column in self.options.inputs)
-        return " | ".join(
-            self.text.decode(cell.ids.tolist()) if isinstance(cell, Tokens) else str(cell)
-            for cell in cells
-        )
+        said = [self._shown(row.get(column)) for column in self.options.texts]
+        said += [described(row.get(column)) for column in self.options.others.values()]
+        return " | ".join(filter(None, said))
+
+    def _shown(self, cell: Any) -> str:
+        if cell is None and self.options.others:
+            return ""
+        return self.text.decode(cell.ids.tolist()) if isinstance(cell, Tokens) else str(cell)
 
     def limit(self, draw: Draw) -> int | None:
         """The most tokens of a sequence: the task's own limit, or the run's of now if shorter."""
         return min(filter(None, (self.options.max_length, draw.longest)), default=None)
 
     def texts(self, row: Row) -> tuple[str, ...]:
-        """The row's input columns: a text, or a pair."""
-        return tuple(self.text_of(row, column) for column in self.options.inputs)
+        """The row's text columns: a text, or a pair."""
+        return tuple(self.text_of(row, column) for column in self.options.texts)
 
     def encode(self, row: Row, limit: int | None = None) -> Encoded:
-        """The row's input columns as tokens; a UserError says which column is not text."""
+        """The row's text columns as tokens; a UserError says which column is not text."""
         return self._pair(self.texts(row), limit or self.options.max_length)
+
+    def sequence(self, row: Row, draw: Draw) -> Positions:
+        """All the row's input columns as one sequence."""
+        if not self.options.others:
+            return self.encode(row).sequence()
+        rng = draw.rng if draw.learn else None
+        return mixed(self.name, self.options, self.text, row, rng)
 
     def windows(self, row: Row, texts: Sequence[str], draw: Draw) -> Iterator[Encoded]:
         """The row's text as windows that lose none of its tokens; none where there are none.
@@ -264,7 +291,7 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
         limit = self.limit(draw)
         parts: Iterable[Encoded]
         if not texts:
-            parts = self.text.windows_of(row[self.options.inputs[0]], limit)
+            parts = self.text.windows_of(row[self.options.texts[0]], limit)
         elif len(texts) == 1:
             parts = self.text.windows(texts[0], limit)
         else:
@@ -273,7 +300,7 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
 
     def written(self, row: Row) -> tuple[str, ...]:
         """The texts of the row; none where it is of a corpus, which holds tokens."""
-        if len(self.options.inputs) == 1 and isinstance(row.get(self.options.inputs[0]), Tokens):
+        if len(self.options.texts) == 1 and isinstance(row.get(self.options.texts[0]), Tokens):
             return ()
         return self.texts(row)
 
@@ -289,24 +316,6 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
         return text_in(self.name, row, column)
 
 
-def text_in(task: str, row: Row, column: str) -> str:
-    """What stands in a row's column, which must be text."""
-    value = row.get(column)
-    if not isinstance(value, str):
-        raise UserError(
-            f"task {task}: column {column!r} holds {value!r} and no text; "
-            "name a text column in `input`, or mend the row"
-        )
-    return value
-
-
-def check_texts(task: str, options: TaskOptions, row: Row) -> None:
-    """Refuse a row whose input columns do not all hold text, or the tokens of a corpus."""
-    for column in options.inputs:
-        if not isinstance(row.get(column), Tokens):
-            text_in(task, row, column)
-
-
 def placed(rows: Iterable[Row], split: str) -> Iterator[tuple[str, Row]]:
     """Each row behind what a mistake in it is said of: its number, and that in its source.
 
@@ -317,15 +326,6 @@ def placed(rows: Iterable[Row], split: str) -> Iterator[tuple[str, Row]]:
         place = i if ids is None else int(ids[i])
         elsewhere = f" (row {place + 1} of {origin})" if place != i else ""
         yield f"{split} row {i + 1}{elsewhere}", row
-
-
-@contextmanager
-def said_of(where: str) -> Iterator[None]:
-    """Say of which row a mistake is."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
 
 
 def row_rng(seed: int, task: str, epoch: int, row: int, again: int = 0) -> np.random.Generator:

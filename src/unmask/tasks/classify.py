@@ -44,6 +44,7 @@ class ClassifyOptions(PooledOptions):
     """Single-label unless `multi_label`: then a row's label is a list, and may be empty."""
 
     reading: ClassVar[tuple[str, ...]] = (*PooledOptions.reading, "separator")
+    modalities: ClassVar[tuple[str, ...]] = ("text", "image", "audio")
 
     kind: Literal["classify"] = "classify"
     label: str = Field("label", description="the column with the label or the list of labels")
@@ -205,7 +206,7 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
             log.warning("task %s: %s", self.name, line)
 
     def examples(self, row: Row, draw: Draw) -> list[Example]:
-        sequence = self.encode(row).sequence()
+        sequence = self.sequence(row, draw)
         targets: dict[str, np.ndarray] = {}
         if draw.truth:
             if self.options.multi_label:

@@ -20,7 +20,17 @@ from unmask.batch import Batch, Example
 from unmask.encoder import Encoder, Hidden, Pooling
 from unmask.errors import UserError
 from unmask.recipe import TaskOptions
-from unmask.tasks.base import Answer, Draw, Outputs, Row, Task, placed, said_of, text_in
+from unmask.tasks.base import (
+    Answer,
+    Draw,
+    Outputs,
+    Row,
+    Task,
+    check_texts,
+    placed,
+    said_of,
+    text_in,
+)
 from unmask.tasks.contrast import Contrast, info_nce
 from unmask.tasks.fellows import Fellows
 from unmask.tasks.imitation import towards_likeness
@@ -32,6 +42,7 @@ class EmbedOptions(TaskOptions):
     """Two columns are a query and its document; texts of one column belong together by label."""
 
     reading: ClassVar[tuple[str, ...]] = (*TaskOptions.reading, "label", "negatives")
+    modalities: ClassVar[tuple[str, ...]] = ("text", "image", "audio")
 
     kind: Literal["embed"] = "embed"
     label: str | None = Field(
@@ -59,10 +70,12 @@ class EmbedOptions(TaskOptions):
 
     @model_validator(mode="after")
     def _one_way(self) -> EmbedOptions:
-        if (len(self.inputs) == 2) == (self.label is not None):
+        if self.pairs == (self.label is not None):
             raise ValueError(
                 "label: what belongs together is said by two `input` columns, or by one and a label"
             )
+        if self.others and len(self.texts) > 1:
+            raise ValueError("input: beside a picture or a recording there is one text at most")
         if self.label and self.negatives:
             raise ValueError("negatives: they belong to a query, so name two `input` columns")
         if self.widths and min(self.widths) < 1:
@@ -73,6 +86,11 @@ class EmbedOptions(TaskOptions):
     def needed(self) -> tuple[str, ...]:
         """The columns of every kind, and the label's."""
         return (*super().needed, *((self.label,) if self.label else ()))
+
+    @property
+    def pairs(self) -> bool:
+        """Whether a row is a query and its document; a text and its picture are one thing."""
+        return len(self.texts) == 2 and not self.others
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +165,7 @@ class Embed(Contrast[EmbedOptions, VectorAnswer]):
             check_pairs(self.name, self.options, self.options.negatives, rows, split)
             return
         labelled = _labelled(self.name, self.options, rows, split)
-        counts = Counter(label for label, text in labelled if text.strip())
+        counts = Counter(label for label, filled in labelled if filled)
         if max(counts.values(), default=0) < 2:
             raise UserError(
                 f"task {self.name}: no two rows of its {split} split have the same label in column "
@@ -155,34 +173,51 @@ class Embed(Contrast[EmbedOptions, VectorAnswer]):
             )
 
     def examples(self, row: Row, draw: Draw) -> list[Example]:
-        texts = list(self.texts(row))
-        truth: dict[str, np.ndarray] = {}
-        if draw.truth:
-            if not all(text.strip() for text in texts):
-                return []
-            if self.options.label:
-                label = self._label(row)
-                texts.append(self._fellows(draw.others).draw(texts[0], label, draw.rng))
-                same = [label, label]
-            else:
+        same: list[str] = []
+        if self.options.label:
+            rows = [row]
+            if draw.truth:
+                if not self._content(row).strip():
+                    return []
+                rows.append(self._fellow(row, draw))
+                same = [self._label(row)] * 2
+            sequences = [self.sequence(one, draw) for one in rows]
+        else:
+            texts = list(self.texts(row))
+            if draw.truth:
+                if not all(text.strip() for text in texts):
+                    return []
                 texts += negatives_of(self.name, self.options.negatives, row)
                 same = texts
-            truth = {"size": np.array([len(texts)]), "same": np.array([_number(x) for x in same])}
-        limit = self.options.max_length
-        sequences = [self.text.encode(text, max_length=limit).sequence() for text in texts]
+            limit = self.options.max_length
+            sequences = [self.text.encode(text, max_length=limit).sequence() for text in texts]
+        truth: dict[str, np.ndarray] = {}
+        if same:
+            truth = {"size": np.array([len(same)]), "same": np.array([_number(x) for x in same])}
         wanted = tuple(self.pooling.wanted(sequence.length) for sequence in sequences)
         return [Example(tuple(sequences), wanted, truth)]
 
-    def _fellows(self, rows: Sequence[Row]) -> Fellows:
-        """The texts of these rows by label; kept until others come."""
-        if self._known[0] is not rows:
-            pairs = ((self._label(row), self.texts(row)[0]) for row in rows)
-            self._known = rows, Fellows((label, text) for label, text in pairs if text.strip())
-        return self._known[1]
+    def _content(self, row: Row) -> str:
+        """What tells a row's text, or all that it holds, from others'; blank where that is."""
+        if not self.options.others:
+            return self.texts(row)[0]
+        cells = [row.get(column) for column in self.options.inputs]
+        return blake2b(repr(cells).encode(errors="surrogatepass"), digest_size=12).hexdigest()
+
+    def _fellow(self, row: Row, draw: Draw) -> Row:
+        """Another row of the label, or the row itself if there is none."""
+        rows = draw.others
+        if self._known[0] is not rows:  # kept until others come
+            labelled = [(self._label(one), self._content(one)) for one in rows]
+            places = {content: i for i, (_, content) in enumerate(labelled) if content.strip()}
+            self._known = rows, Fellows(pair for pair in labelled if pair[1] in places), places
+        _, fellows, places = self._known
+        drawn = fellows.draw(self._content(row), self._label(row), draw.rng)
+        return rows[places[drawn]] if drawn in places else row
 
     @cached_property
-    def _known(self) -> tuple[Sequence[Row], Fellows]:
-        return (), Fellows(())
+    def _known(self) -> tuple[Sequence[Row], Fellows, dict[str, int]]:
+        return (), Fellows(()), {}
 
     def build(self, encoder: Encoder) -> nn.Module:
         """No weights of its own; refuses widths that the encoder does not have."""
@@ -264,7 +299,7 @@ class Embed(Contrast[EmbedOptions, VectorAnswer]):
     def _score_labels(self, vectors: Tensor, rows: Sequence[Row]) -> dict[str, float]:
         """Of the texts that have a fellow: how often the nearest other text is one."""
         labels = [self._label(row) for row in rows]
-        texts = [self.texts(row)[0] for row in rows]
+        texts = [self._content(row) for row in rows]
         places: dict[str, list[int]] = {}
         for i, text in enumerate(texts):
             places.setdefault(text, []).append(i)
@@ -306,11 +341,16 @@ def _number(text: str) -> int:
 
 def _labelled(
     task: str, options: EmbedOptions, rows: Iterable[Row], split: str
-) -> Iterator[tuple[str, str]]:
-    """Labels and texts of rows, which are refused where they lack either."""
+) -> Iterator[tuple[str, bool]]:
+    """Labels of rows, which are refused without one or a text, and whether that is not blank."""
     for where, row in placed(rows, split):
         with said_of(where):
-            yield _label(task, options.label or "", row), text_in(task, row, options.inputs[0])
+            label, filled = _label(task, options.label or "", row), True
+            if options.others:
+                check_texts(task, options, row)
+            else:
+                filled = bool(text_in(task, row, options.texts[0]).strip())
+            yield label, filled
 
 
 def _label(task: str, column: str, row: Row) -> str:

@@ -21,6 +21,7 @@ class RegressOptions(PooledOptions):
     """The column with the number; `values` where it holds names of places on a scale."""
 
     reading: ClassVar[tuple[str, ...]] = (*PooledOptions.reading, "values")
+    modalities: ClassVar[tuple[str, ...]] = ("text", "image", "audio")
 
     kind: Literal["regress"] = "regress"
     values: dict[str, float] | None = Field(
@@ -79,7 +80,7 @@ class Regress(PooledTask[RegressOptions, NumberAnswer]):
             pass
 
     def examples(self, row: Row, draw: Draw) -> list[Example]:
-        sequence = self.encode(row).sequence()
+        sequence = self.sequence(row, draw)
         truth = {}
         if draw.truth:
             number = _number(self.name, self.options, row)

@@ -73,9 +73,11 @@ def _look(task: Task[Any, Any], rows: Any, seed: int) -> dict[str, Any]:
 
 
 def _shown(task: Task[Any, Any], row: Row, example: Example) -> dict[str, Any]:
-    ids = [int(i) for part in example.sequences[0].segments for i in part.values]
+    parts = example.sequences[0].segments
+    ids = [int(i) for part in parts if part.modality == "text" for i in part.values]
+    others = [f"({len(p.values)} of {p.modality})" for p in parts if p.modality != "text"]
     return {
-        "tokens": [task.text.tokenizer.id_to_token(i) for i in ids],
+        "tokens": [*(task.text.tokenizer.id_to_token(i) for i in ids), *others],
         "ids": ids,
         "wanted": len(example.wanted[0]),
         "truth": task.truth(row),

@@ -16,12 +16,13 @@ from unmask.encoder import Encoder, preset
 from unmask.errors import UserError
 from unmask.inputs.text import TextInput
 from unmask.inputs.vectors import WordVector, read_vectors
-from unmask.inputs.vocabulary import Spoken, balanced, learn
+from unmask.inputs.vocabulary import SPECIAL, Spoken, balanced, learn, wordpiece
 from unmask.inputs.word_vectors import learn_vectors
 from unmask.interop import tokenizer_file
 from unmask.loading import load
 from unmask.model import Model
 from unmask.recipe import Column, EncoderOptions, NewTokenizer, Run, Source, TaskOptions
+from unmask.tasks.views import by_language
 from unmask.training.new_vocabulary import round_up, with_vocabulary
 from unmask.training.vectors import begin_at_vectors
 
@@ -33,7 +34,7 @@ def start_of(run: Run, rows: Mapping[str, Rows]) -> Model:
     options = run.encoder
     changes: dict[str, Any] = {
         key: value
-        for key in ("dropout", "attention_dropout", "adapters")
+        for key in ("dropout", "attention_dropout", "adapters", "image", "audio")
         if (value := getattr(options, key)) not in (None, {})
     }
     if options.source is None:
@@ -61,13 +62,22 @@ def _new(run: Run, rows: Mapping[str, Rows], changes: dict[str, Any]) -> Model:
 
 
 def _changed(model: Model, changes: dict[str, Any]) -> Model:
-    """The model with other dropout, or with new adapters beside those it has."""
+    """The model with other dropout, new adapters beside those it has, or a new modality."""
     if not changes:
         return model
     config = model.encoder.config
     adapters = {**config.adapters, **changes.pop("adapters", {})}
     encoder = Encoder(config.model_copy(update={**changes, "adapters": adapters}))
-    encoder.load_state_dict({**encoder.state_dict(), **model.encoder.state_dict()})
+    known = model.encoder.state_dict()
+    for name, weight in encoder.state_dict().items():
+        if name in known and weight.shape != known[name].shape:
+            raise UserError(
+                f"encoder: {name} has the shape {tuple(known[name].shape)} in the start, and by "
+                f"the recipe it has {tuple(weight.shape)}: leave out what the start reads already"
+            )
+    encoder.load_state_dict(
+        {**encoder.state_dict(), **{n: known[n] for n in encoder.state_dict() if n in known}}
+    )
     heads = {name: model.head(name) for name in model.tasks}
     return Model(encoder, model.text, model.tasks, heads, model.pooling)
 
@@ -75,6 +85,8 @@ def _changed(model: Model, changes: dict[str, Any]) -> Model:
 def _tokenizer(options: EncoderOptions, run: Run, rows: Mapping[str, Rows]) -> Tokenizer:
     """The one that the recipe names, or that of its corpus, or a new one of the training texts."""
     wanted = options.tokenizer or _of_corpus(rows) or NewTokenizer()
+    if options.tokenizer is None and not any(task.spelt for task in run.tasks.values()):
+        return wordpiece({token: i for i, token in enumerate(SPECIAL)}, lowercase=True)  # no texts
     if isinstance(wanted, NewTokenizer):
         if corpus := _of_corpus(rows):
             raise UserError(
@@ -118,6 +130,9 @@ def _texts(run: Run, rows: Mapping[str, Rows]) -> Iterator[Spoken]:
         for row in own if columns else ():
             for column in columns:
                 value = row.get(column)
+                if spoken := by_language(value):
+                    yield from spoken.items()
+                    continue
                 texts = value if isinstance(value, list) else [value]  # a list of words
                 language = _language(options, row)
                 yield from ((language, text) for text in texts if isinstance(text, str))

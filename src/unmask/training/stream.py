@@ -13,6 +13,7 @@ from unmask.data.rows import Rows
 from unmask.errors import UserError
 from unmask.recipe import Mixture, Run
 from unmask.tasks import Draw, Row, Task, row_rng
+from unmask.tasks.base import said_of
 from unmask.training.balance import before, parts_of, times
 
 
@@ -140,7 +141,8 @@ class Stream:
         again = 0 if self._again is None else int(self._again[self.place - 1])
         rng = row_rng(self.seed, self.task.name, self.epoch, int(self.ids[row]), again)
         draw = Draw(rng, progress=self.progress, longest=self.longest, apart=True, others=self.rows)
-        return iter(self.task.examples(self.rows[row], draw))
+        with said_of(f"train row {int(self.ids[row]) + 1}"):
+            yield from self.task.examples(self.rows[row], draw)
 
 
 class MixedStream:

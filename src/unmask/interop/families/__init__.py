@@ -24,7 +24,8 @@ def usual_head(kind: str, config: EncoderConfig) -> HeadConfig:
     Where that family can say so, vectors are pooled by their mean, which learns faster than [CLS].
     """
     kind = _AS.get(kind, kind)
-    config = config.model_copy(update={"adapters": {}})  # merged before anything is exported
+    # Adapters are merged before anything is exported, and no family reads pictures beside text.
+    config = config.model_copy(update={"adapters": {}, "image": None, "audio": None})
     for family in FAMILIES.values():
         if kind in family.heads and not family.misfits(config):
             raw = family.write_config(config)
