@@ -121,7 +121,6 @@ class Encoder(nn.Module):
         config, angles = self.config, None
         if config.position == "rotary":
             base = config.rotary_base if window is None else config.local_rotary_base
-            head = config.hidden_size // config.num_heads
-            angles = rotary_angles(batch.position, head, base)
+            angles = rotary_angles(batch.position, config.head_width, base)
         keys = None if cache is None else cache.keys
         return View(batch.visible(window, keys), angles, adapter)
