@@ -216,7 +216,10 @@ class Model(nn.Module):
         head = self.head(task.name)
         batch = task.prepare(batch, head)
         if hidden is None:
-            hidden = self.encoder(batch, shift, narrow=True, adapter=task.options.adapter)
+            adapter = task.options.adapter
+            hidden = self.encoder(
+                batch, shift, narrow=True, adapter=adapter, layers=task.inward
+            )
         return task.outputs(head, hidden, batch), batch
 
     def shared_outputs(

@@ -102,12 +102,13 @@ class Encoder(nn.Module):
         *,
         narrow: bool = False,
         adapter: str | None = None,
+        layers: bool = False,
     ) -> Hidden:
         """Embed and encode; `shift` (B, T, D) is added in between."""
         x = self.embed(batch)
         if shift is not None:
             x = x + shift
-        return self.encode(x, batch, narrow=narrow, adapter=adapter)
+        return self.encode(x, batch, narrow=narrow, adapter=adapter, layers=layers)
 
     def merge(self, adapter: str) -> None:
         """Make an adapter's changes the encoder's own."""

@@ -7,6 +7,7 @@ from unmask.tasks.base import Answer, Draw, Row, Task, row_rng
 from unmask.tasks.classify import Classify
 from unmask.tasks.contrast import Contrast
 from unmask.tasks.detect import Detect
+from unmask.tasks.distil import Distil
 from unmask.tasks.embed import Embed
 from unmask.tasks.generate import Generate
 from unmask.tasks.generation.answer import TextAnswer
@@ -20,7 +21,7 @@ from unmask.tasks.tally import Choices, Tally
 
 KINDS: dict[str, type[Task[Any, Any]]] = {
     kind.kind: kind
-    for kind in (Classify, Regress, Tag, Span, Embed, Rerank, Generate, Mlm, Detect, Order)
+    for kind in (Classify, Regress, Tag, Span, Embed, Rerank, Generate, Mlm, Detect, Order, Distil)
 }
 OPTIONS: dict[str, type[TaskOptions]] = {name: kind.Options for name, kind in KINDS.items()}
 

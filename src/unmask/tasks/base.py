@@ -94,6 +94,7 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
     Options: ClassVar[type[TaskOptions]]
     headline: ClassVar[str]  # the score, from 0 to 1, that the best checkpoint is chosen by
     reads_rows: ClassVar[bool] = False  # as they stand, each with one example: nothing is drawn
+    inward: ClassVar[bool] = False  # it compares the encoder's layers with a teacher's, no truth
     undefined: ClassVar[Mapping[str, str]] = {}  # why a score may be NaN, by metric
 
     def __init__(
