@@ -64,7 +64,7 @@ class Model(nn.Module):
     def hidden(self, text: str, pair: str | None = None) -> Tensor:
         """The last hidden states of a text: (T, D), one row a token. They are not logits."""
         self.eval()
-        example = Example((_said(self.tokenize(text, pair)).sequence(),), ())
+        example = _said(Example((self.tokenize(text, pair).sequence(),), ()))
         with torch.inference_mode(), self.autocast():
             hidden: Hidden = self.encoder(collate([example]).to(self.device))
             assert hidden.last is not None  # not narrowed to the positions that a head wants
@@ -82,15 +82,9 @@ class Model(nn.Module):
         keeps that many of each vector's first numbers, for a model that has learnt to put what
         matters there (`widths` of a task of kind `embed`): (n, width).
         """
-        most = self.encoder.config.hidden_size
-        if width is not None and not 1 <= width <= most:
-            raise UserError(f"width {width}: this model's vectors are {most} wide")
         texts = [texts] if isinstance(texts, str) else texts
-        examples = (self._pooled_example(text) for text in texts)
-        found = list(self.run(examples, self._pool, progress=progress))
-        vectors = torch.stack(found) if found else torch.zeros(0, most)
-        vectors = vectors[:, :width]
-        return nn.functional.normalize(vectors, dim=-1) if self.how_to_pool.normalise else vectors
+        examples = (self.pooled_example(text) for text in texts)
+        return self.vectors((_said(e) for e in examples), progress, width)
 
     def rank(
         self, task: str, query: str, documents: Sequence[str], top: int = 10
@@ -174,6 +168,25 @@ class Model(nn.Module):
 
     # ---- what the rest of the house uses ----
 
+    def pooled_example(self, text: str) -> Example:
+        """A text whose vector is wanted."""
+        sequence = self.text.encode(text).sequence()
+        return Example((sequence,), (self.how_to_pool.wanted(sequence.length),))
+
+    def vectors(
+        self,
+        examples: Iterable[Example],
+        progress: Callable[[int], None] | None = None,
+        width: int | None = None,
+    ) -> Tensor:
+        """One vector for each of `pooled_example`'s: (n, D), or (n, width)."""
+        most = self.encoder.config.hidden_size
+        if width is not None and not 1 <= width <= most:
+            raise UserError(f"width {width}: this model's vectors are {most} wide")
+        found = list(self.run(examples, self._pool, progress=progress))
+        vectors = (torch.stack(found) if found else torch.zeros(0, most))[:, :width]
+        return nn.functional.normalize(vectors, dim=-1) if self.how_to_pool.normalise else vectors
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
@@ -217,9 +230,7 @@ class Model(nn.Module):
         batch = task.prepare(batch, head)
         if hidden is None:
             adapter = task.options.adapter
-            hidden = self.encoder(
-                batch, shift, narrow=True, adapter=adapter, layers=task.inward
-            )
+            hidden = self.encoder(batch, shift, narrow=True, adapter=adapter, layers=task.inward)
         return task.outputs(head, hidden, batch), batch
 
     def shared_outputs(
@@ -316,10 +327,6 @@ class Model(nn.Module):
                     progress(len(own))
             yield from (results[i] for i in range(len(chunk)))
 
-    def _pooled_example(self, text: str) -> Example:
-        sequence = _said(self.text.encode(text)).sequence()
-        return Example((sequence,), (self.how_to_pool.wanted(sequence.length),))
-
     def _pool(self, examples: Sequence[Example]) -> list[Tensor]:
         batch = self.grid(examples)
         hidden: Hidden = self.encoder(batch, narrow=True)
@@ -369,11 +376,12 @@ class _Runner:
         return self.model.run(examples, think, self.progress, tokens)
 
 
-def _said(encoded: Encoded) -> Encoded:
-    if encoded.dropped:
-        total = len(encoded.ids) + encoded.dropped
-        log.warning("a text of %d tokens was cut to %d", total, len(encoded.ids))
-    return encoded
+def _said(example: Example) -> Example:
+    (sequence,) = example.sequences
+    if sequence.dropped:
+        total = sequence.length + sequence.dropped
+        log.warning("a text of %d tokens was cut to %d", total, sequence.length)
+    return example
 
 
 def task_from_record(record: Mapping[str, Any], text: TextInput) -> Task[Any, Any]:

@@ -108,7 +108,8 @@ def test_relations_need_no_equal_widths_and_padding_does_not_count() -> None:
 def test_mistakes_are_one_line(
     tmp_path: Path, texts: Path, more: dict[str, Any], said: str
 ) -> None:
-    recipe = _recipe(tmp_path / "none", texts, {"shape": "tiny"}, **more)
+    recipe = _recipe(tmp_path / "none", texts, {"shape": "tiny"})
+    recipe["tasks"]["inside"] |= more
     with pytest.raises(UserError, match=said):
         unmask.train(recipe, tmp_path / "run")
 

@@ -52,7 +52,7 @@ def _examples(model: Model, texts: list[str]) -> list[Example]:
 def _same(a: Model, b: Model, adapter: str | None = None) -> None:
     with torch.inference_mode():
         for one in TEXTS:
-            batch = collate([a._pooled_example(one)])
+            batch = collate([a.pooled_example(one)])
             x, y = (m.encoder(batch, adapter=adapter).last for m in (a, b))
             assert x is not None
             assert y is not None

@@ -6,6 +6,7 @@ import typer
 
 from unmask.cli import convert, learn, tokenizer, use
 from unmask.cli.corpus import corpus
+from unmask.cli.shrink import shrink
 from unmask.cli.twins import twins
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app.command()(learn.init)
 app.command()(learn.train)
 app.command("eval")(learn.evaluate)
 app.command()(twins)
+app.command()(shrink)
 app.command()(use.predict)
 app.command()(use.write)
 app.command()(use.fill)

@@ -33,7 +33,9 @@ def keep_layers(model: Model, kept: Sequence[int]) -> Model:
     changes: dict[str, object] = {"num_layers": len(kept)}
     if config.window is not None:
         windows = [config.layer_window(number) for number in kept]
-        every_nth = [None if i % config.global_every == 0 else config.window for i in range(len(kept))]
+        every_nth = [
+            None if i % config.global_every == 0 else config.window for i in range(len(kept))
+        ]
         whole = tuple(i for i, window in enumerate(windows) if window is None)
         changes["global_layers"] = None if windows == every_nth else whole
     return rebuilt(model, config.model_copy(update=changes), state)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -98,7 +99,7 @@ def _bpe(model: Raw, wanted: set[str]) -> tuple[set[str], list[Any]]:
         parts = list(token)
         kept.update(parts)
         while True:
-            pairs = [pair for pair in zip(parts, parts[1:], strict=False) if pair in ranks]
+            pairs = [pair for pair in pairwise(parts) if pair in ranks]
             if not pairs:
                 break
             best = min(pairs, key=ranks.__getitem__)
@@ -152,7 +153,9 @@ def _processor(processor: Raw | None, ids: Mapping[str, int]) -> Raw | None:
         numbered = {k: {**v, "ids": [ids[t] for t in v["tokens"]]} for k, v in own.items()}
         return {**processor, "special_tokens": numbered}
     if kind in ("BertProcessing", "RobertaProcessing"):
-        return processor | {key: [processor[key][0], ids[processor[key][0]]] for key in ("sep", "cls")}
+        return processor | {
+            key: [processor[key][0], ids[processor[key][0]]] for key in ("sep", "cls")
+        }
     if kind != "ByteLevel":
         raise UserError(f"the tokenizer's post-processor is {kind}, which cannot be trimmed")
     return processor

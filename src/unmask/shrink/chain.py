@@ -1,0 +1,191 @@
+"""A chain of steps from a bundle to a smaller one, each of them measured."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from unmask import bundle, files
+from unmask.errors import UserError
+from unmask.evaluation.pairs import Held, Scored
+from unmask.interop import resolve
+from unmask.loading import load
+from unmask.machine.threads import available_cpus, use_available_cpus
+from unmask.model import Model
+from unmask.shrink import measure
+from unmask.shrink.card import shrunk_card
+from unmask.shrink.material import Material, material
+from unmask.shrink.recover import recover
+from unmask.shrink.steps import Step, changed, parse
+from unmask.shrink.vocabulary import trim
+from unmask.training.loop import calibrate, evaluate
+
+log = logging.getLogger("unmask")
+
+RECORD = "shrink.json"
+_TEXTS = 64  # that speed is measured on
+
+
+@dataclass
+class Chain:
+    """A model on its way, and what it is compared with."""
+
+    original: Model
+    model: Model
+    material: Material
+    teachers: list[Model]
+    held: dict[str, Held]
+    before: dict[str, Scored]
+    sample: list[str]
+    figures: list[dict[str, Any]] = field(default_factory=list)
+
+    def copy(self) -> Chain:
+        """The same moment, to try steps from; models are never changed in place."""
+        return replace(self, teachers=[*self.teachers], figures=[*self.figures])
+
+    def take(self, step: Step, sets: Sequence[str], folder: Path) -> dict[str, Any]:
+        """Do a step and measure what came of it."""
+        log.info("step %s", step)
+        start = time.perf_counter()
+        if step.name == "recover":
+            with tempfile.TemporaryDirectory(prefix="recover.", dir=folder) as work:
+                self.model = recover(self.model, self.teachers, self.material, sets, Path(work))
+        else:
+            if step.name == "vocabulary":  # who teaches must read the same tokens
+                self.teachers = [trim(one, self.material.spoken) for one in self.teachers]
+            self.model = changed(self.model, step, self.material)
+            if not step.keeps:
+                calibrate(self.model, self.material.valid())
+        seconds = time.perf_counter() - start
+        self.figures.append({"step": str(step), "seconds": seconds, **self.measured()})
+        return self.figures[-1]
+
+    def measured(self) -> dict[str, Any]:
+        """Size, speed and scores of the model as it is."""
+        found: dict[str, Any] = {
+            "bytes": measure.size(self.model),
+            "weights": sum(p.numel() for p in self.model.parameters()),
+        }
+        if self.sample:
+            ours, theirs = measure.speeds([self.model, self.original], self.sample)
+            faster = ours["texts_per_second"] / theirs["texts_per_second"]
+            found |= {**ours, "faster": faster}
+        own = measure.scores(self.model, self.held)
+        found["scores"] = measure.changes(self.model, self.held, own, self.before)
+        return found
+
+
+def opened(
+    source: str,
+    recipe: Path | None = None,
+    texts: Sequence[Path] = (),
+    teachers: Sequence[str] = (),
+    needed: bool = True,
+    split: str = "test",
+) -> Chain:
+    """A chain before its first step, whose first figures are the original's own."""
+    use_available_cpus()
+    model = load(source)
+    found = material(source, model, recipe, texts, needed)
+    held = found.held(split)
+    chain = Chain(
+        original=model,
+        model=model,
+        material=found,
+        teachers=[load(one) for one in teachers] or [model],
+        held=held,
+        before=measure.scores(model, held),
+        sample=found.sample(_TEXTS),
+    )
+    chain.figures.append({"step": "original", "seconds": 0.0, **chain.measured()})
+    return chain
+
+
+def shrink(
+    source: str,
+    out: Path,
+    steps: Sequence[str],
+    recipe: Path | None = None,
+    texts: Sequence[Path] = (),
+    teachers: Sequence[str] = (),
+    sets: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Take a bundle through steps, in their order, into a new bundle at `out`; plain data.
+
+    The original stays as it is; `out` must not be there, and is written whole or not at all. What
+    was done and what it cost is in the new bundle's `shrink.json` and README.md. `teachers` are
+    those of `recover` (the original unless said), and `sets` are key=value of its recipe.
+    """
+    chosen = parse(steps)
+    check_room(out)
+    chain = opened(source, recipe, texts, teachers)
+    with working_folder(out) as folder:
+        for step in chosen:
+            chain.take(step, sets, folder)
+    return write(chain, source, out, chosen, texts, teachers, sets)
+
+
+def check_room(out: Path) -> None:
+    """Refuse a place where something stands."""
+    if out.exists():
+        raise UserError(f"{out} is there already: choose another name, or remove it")
+
+
+def working_folder(out: Path) -> tempfile.TemporaryDirectory[str]:
+    """A folder beside `out` for what is only needed on the way."""
+    with files.told_of_disk(out):
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.absolute().parent)
+
+
+def write(
+    chain: Chain,
+    source: str,
+    out: Path,
+    steps: Sequence[Step],
+    texts: Sequence[Path] = (),
+    teachers: Sequence[str] = (),
+    sets: Sequence[str] = (),
+    more: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write the bundle of a chain with its record, scores and card; the record comes back."""
+    folder, model = resolve(source), chain.model
+    known = bundle.is_bundle(folder)
+    record = {
+        "original": source,
+        "sha256": files.sha256(folder / bundle.MANIFEST) if known else None,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "steps": [str(step) for step in steps],
+        "texts": [str(path) for path in texts],
+        "teachers": list(teachers),
+        "set": list(sets),
+        "precision": model.precision,
+        "cores": available_cpus(),
+        "figures": chain.figures,
+        "before": files.read_json(folder / RECORD) if (folder / RECORD).exists() else None,
+        **(more or {}),
+    }
+    found = []
+    for split in ("valid", "test"):
+        splits = chain.material.splits.items()
+        rows = {name: own for name, both in splits if (own := getattr(both, split)) is not None}
+        found += evaluate(model, rows, split, resample=True) if rows else []
+    run = chain.material.run
+    own_card = folder / "README.md"
+    card = own_card.read_text(encoding="utf-8") if known and own_card.is_file() else ""
+    check_room(out)  # it may have come while we worked
+    bundle.save(
+        model,
+        out,
+        recipe=run.dump() if run else None,
+        scores=[score.record() for score in found],
+        card=shrunk_card(record, [score.record() for score in found], card),
+        beside=lambda place: files.write_json(place / RECORD, record),
+    )
+    return record
