@@ -19,7 +19,7 @@ from unmask.jobs import unseen
 from unmask.model import Model
 from unmask.progress import Advance
 from unmask.tasks import Answer
-from unmask.tasks.base import text_in
+from unmask.tasks.base import said_of
 
 Made = TypeVar("Made")
 NOT_FINITE = "what the model gives for it is not finite"
@@ -88,7 +88,10 @@ def embed(part: Part, path: Path) -> dict[str, Any]:
     width = part.plan["width"] or part.model.encoder.config.hidden_size
 
     def prepared(place: int, row: Mapping[str, Any]) -> Example:
-        return part.model.pooled_example(text_in(f"row {place + 1}", row, column))
+        with said_of(f"row {place + 1}"):
+            if not isinstance(row[column], str):
+                raise UserError(f"column {column!r} holds {row[column]!r} and no text")
+            return part.model.pooled_example(row[column])
 
     def made(examples: Sequence[Example], advance: Callable[[int], None]) -> list[Any]:
         dropped = [example.sequences[0].dropped for example in examples]
