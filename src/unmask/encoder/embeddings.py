@@ -40,10 +40,14 @@ class Embeddings(nn.Module):
         ids, index = batch.features["text"]
         x = self.token(ids)  # (n, E)
         x = x.new_zeros(B * T, x.shape[-1]).index_copy(0, index, x).view(B, T, -1)  # (B, T, E)
+        return self.add(x, batch.position, batch.segment)
+
+    def add(self, x: Tensor, position: Tensor, segment: Tensor) -> Tensor:
+        """Token vectors (B, T, E) with where they stand, and in which segment, normalised."""
         if self.position is not None:
-            x = x + self.position(batch.position + self.offset)
+            x = x + self.position(position + self.offset)
         if self.segment is not None:
-            x = x + self.segment(batch.segment)
+            x = x + self.segment(segment)
         return self.dropout(self.norm(x))
 
     def forward(self, batch: Batch) -> Tensor:

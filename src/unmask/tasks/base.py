@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
@@ -119,6 +119,11 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
     @property
     def pooling(self) -> Pooling | None:
         """How vectors of texts are made, where a task trains that; None by default."""
+        return None
+
+    @property
+    def pools(self) -> Literal["mean", "cls"] | None:
+        """What its head sees of each sequence, where that is one vector: the mean, or the first."""
         return None
 
     @property
