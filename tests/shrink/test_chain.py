@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
@@ -96,6 +97,22 @@ def test_a_student_learns_from_texts_without_labels(source: Path, tmp_path: Path
     assert unmask.load(tmp_path / "out").predict("mood", "the film was good")
 
 
+def test_weights_in_half_the_bytes(source: Path, tmp_path: Path) -> None:
+    record = shrink(str(source), tmp_path / "out", ["bf16"])
+    before, after = (one["bytes"] for one in record["figures"])
+    assert after < 0.6 * before
+    assert record["stored"] == "bf16"
+    file = tmp_path / "out" / "model.safetensors"
+    assert file.stat().st_size < 0.52 * (source / "model.safetensors").stat().st_size
+    model, whole = unmask.load(tmp_path / "out"), unmask.load(source)
+    for a, b in zip(model.parameters(), whole.parameters(), strict=True):
+        assert a.dtype == torch.float32
+        torch.testing.assert_close(a, b, rtol=2**-8, atol=0)
+    again = unmask.evaluate(tmp_path / "out")
+    scored = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert [s["value"] for s in again["scores"]] == [s["value"] for s in scored]
+
+
 def test_a_narrower_student(source: Path, tmp_path: Path) -> None:
     record = shrink(
         str(source), tmp_path / "out", ["student=1x64", "recover"], sets=["train.steps=3"]
@@ -116,6 +133,7 @@ def test_a_narrower_student(source: Path, tmp_path: Path) -> None:
         (["layers=9"], "between 1 and 2"),
         (["heads=150%"], "between 1 and 2"),
         (["recover=3"], "write recover"),
+        (["bf16", "layers=1"], "comes last"),
         (["student=1x64"], "recover behind it"),
         (["student=7", "recover"], "the teacher has 2 layers"),
         (["student=1x65", "recover"], "multiple of 64"),

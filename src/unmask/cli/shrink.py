@@ -15,7 +15,7 @@ def shrink(
         list[str] | None,
         typer.Option(
             help="A step: vocabulary, layers=N, heads=N, units=N (or N%), student=N or NxWIDTH, "
-            "recover; repeated, a chain in this order"
+            "recover, bf16; repeated, a chain in this order"
         ),
     ] = None,
     budget: Annotated[

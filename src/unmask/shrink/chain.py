@@ -43,6 +43,7 @@ class Chain:
     held: dict[str, Held]
     before: dict[str, Scored]
     sample: list[str]
+    half: bool = False  # whether weights are to be stored in bf16
     figures: list[dict[str, Any]] = field(default_factory=list)
 
     def copy(self) -> Chain:
@@ -60,6 +61,7 @@ class Chain:
             if step.name == "vocabulary":  # who teaches must read the same tokens
                 self.teachers = [trim(one, self.material.spoken) for one in self.teachers]
             self.model = changed(self.model, step, self.material)
+            self.half = step.name == "bf16"
             if not step.keeps:
                 calibrate(self.model, self.material.valid())
         seconds = time.perf_counter() - start
@@ -69,7 +71,7 @@ class Chain:
     def measured(self) -> dict[str, Any]:
         """Size, speed and scores of the model as it is."""
         found: dict[str, Any] = {
-            "bytes": measure.size(self.model),
+            "bytes": measure.size(self.model, self.half),
             "weights": sum(p.numel() for p in self.model.parameters()),
         }
         if self.sample:
@@ -166,6 +168,7 @@ def write(
         "teachers": list(teachers),
         "set": list(sets),
         "precision": model.precision,
+        "stored": "bf16" if chain.half else "fp32",
         "cores": available_cpus(),
         "figures": chain.figures,
         "before": files.read_json(folder / RECORD) if (folder / RECORD).exists() else None,
@@ -185,6 +188,7 @@ def write(
         out,
         recipe=run.dump() if run else None,
         scores=[score.record() for score in found],
+        weights={n: t.bfloat16() for n, t in model.state_dict().items()} if chain.half else None,
         card=shrunk_card(record, [score.record() for score in found], card),
         beside=lambda place: files.write_json(place / RECORD, record),
     )

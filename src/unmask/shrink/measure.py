@@ -17,9 +17,9 @@ from unmask.model import Model
 _ROUNDS, _ALONE, _SECONDS = 3, 16, 10.0  # at most so many rounds, single texts, and time
 
 
-def size(model: Model) -> int:
-    """Bytes of the weights and the tokenizer, as a bundle holds them."""
-    weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+def size(model: Model, half: bool = False) -> int:
+    """Bytes of the weights, perhaps in bf16, and of the tokenizer, as a bundle holds them."""
+    weights = sum(t.numel() * (2 if half else 4) for t in model.state_dict().values())
     return weights + len(model.text.tokenizer.to_str(pretty=True).encode())
 
 

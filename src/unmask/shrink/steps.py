@@ -14,6 +14,7 @@ from unmask.model import Model, task_from_record
 from unmask.shrink.importance import importance
 from unmask.shrink.material import Material
 from unmask.shrink.prune import drop_heads, drop_layers, drop_units, keep_layers
+from unmask.shrink.rebuilt import rebuilt
 from unmask.shrink.vocabulary import trim
 
 # How each step is written, for messages and the help.
@@ -24,6 +25,7 @@ FORMS = {
     "units": "units=768 or units=50%",
     "student": "student=3 or student=3x192",
     "recover": "recover",
+    "bf16": "bf16",
 }
 _COUNT = re.compile(r"(\d+)(%?)")
 _SHAPE = re.compile(r"(\d+)(?:x(\d+))?")
@@ -69,7 +71,7 @@ def parse(texts: Sequence[str]) -> list[Step]:
         name, equals, value = text.partition("=")
         if name not in FORMS:
             raise UserError(f"--to {text}: there is no such step; there are {', '.join(FORMS)}")
-        pattern = {"vocabulary": "", "recover": "", "student": _SHAPE.pattern}
+        pattern = {"vocabulary": "", "recover": "", "bf16": "", "student": _SHAPE.pattern}
         if not re.fullmatch(pattern.get(name, _COUNT.pattern), value) or bool(equals) != bool(
             value
         ):
@@ -84,6 +86,8 @@ def parse(texts: Sequence[str]) -> list[Step]:
 def _check_order(steps: Sequence[Step]) -> None:
     for i, step in enumerate(steps):
         behind = [later.name for later in steps[i + 1 :]]
+        if step.name == "bf16" and behind:
+            raise UserError("--to bf16: it is how weights are stored, so it comes last")
         if step.name == "student" and step.shape[1] is not None and "recover" not in behind:
             raise UserError(
                 f"--to {step}: a student of another width begins anew; recover behind it"
@@ -97,6 +101,8 @@ def changed(model: Model, step: Step, material: Material) -> Model:
         return trim(model, material.spoken)
     if step.name == "student":
         return student(model, *step.shape)
+    if step.name == "bf16":
+        return rounded(model)
     whole, what = {
         "layers": (config.num_layers, "layers"),
         "heads": (config.num_heads, "heads a layer"),
@@ -107,6 +113,16 @@ def changed(model: Model, step: Step, material: Material) -> Model:
     return {"layers": drop_layers, "heads": drop_heads, "units": drop_units}[step.name](
         model, found, left
     )
+
+
+def rounded(model: Model) -> Model:
+    """The model with every weight as bf16 holds it, still as fp32 numbers."""
+    encoder = {name: t.bfloat16().float() for name, t in model.encoder.state_dict().items()}
+    heads = {
+        name: {key: t.bfloat16().float() for key, t in model.head(name).state_dict().items()}
+        for name in model.tasks
+    }
+    return rebuilt(model, model.encoder.config, encoder, heads=heads)
 
 
 def student(model: Model, layers: int, width: int | None) -> Model:
