@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask.batch import Batch
+from unmask.encoder.layer import Layer
 from unmask.model import Model
 
 
@@ -41,7 +42,7 @@ def importance(model: Model, losses: Losses) -> Importance:
         watch = _Watch(model)
         try:
             with torch.enable_grad():
-                loss().backward()
+                torch.autograd.backward(loss())
         finally:
             watch.end()
         for i in range(L):
@@ -53,7 +54,7 @@ def importance(model: Model, losses: Losses) -> Importance:
             added = ((after.detach() - before.detach()) * gradient).sum(-1, keepdim=True)
             sums[0][i] += _by_sequence(added, batch).abs().sum()
             seen = watch.heads[i].detach() * _gradient(watch.heads[i])
-            seen = seen.unflatten(-1, (H, -1)).sum(-1)
+            seen = seen.view(*seen.shape[:-1], H, -1).sum(-1)
             sums[1][i] += _by_sequence(seen, batch).abs().sum(0)
             inner = watch.units[i].detach() * _gradient(watch.units[i])
             sums[2][i] += _by_sequence(inner, batch).abs().sum(0)
@@ -83,9 +84,8 @@ class _Watch:
         self.units: list[Tensor] = []
         self._hooks = []
         for number, layer in enumerate(model.encoder.layers):
+            assert isinstance(layer, Layer)
             attention, forward = layer.attention.output, layer.feed_forward.outer
-            assert isinstance(attention, nn.Module)
-            assert isinstance(forward, nn.Module)
             if number == 0:
                 self._hooks.append(layer.register_forward_pre_hook(self._before(self.states)))
             self._hooks.append(layer.register_forward_hook(self._after))

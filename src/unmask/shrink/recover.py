@@ -15,6 +15,7 @@ from unmask.model import Model
 from unmask.recipe.train import BUDGETS
 from unmask.shrink.material import Material
 from unmask.tasks import Task
+from unmask.tasks.classify import Classify
 from unmask.training.run import train
 
 log = logging.getLogger("unmask")
@@ -31,7 +32,9 @@ def recover(
 
     Each task with rows learns from their truth and from the first teacher that has the task, in
     equal parts; and what every teacher gives within is imitated on the given texts, or on those
-    of the training rows (kind `distil`). `changes` are key=value of the recipe that comes of it.
+    of the training rows (kind `distil`). A classifier of single texts without rows of its own
+    learns what its teacher says of the given texts. `changes` are key=value of the recipe that
+    comes of it.
     """
     places = []
     for number, teacher in enumerate(teachers):
@@ -44,8 +47,12 @@ def recover(
     if any(change.partition("=")[0] in [f"train.{unit}" for unit in BUDGETS] for change in changes):
         data["train"] = {k: v for k, v in data["train"].items() if k not in BUDGETS}
     trained = train(recipe.read(data, changes), folder / "run").model
-    tasks = {n: trained.tasks.get(n, own) for n, own in model.tasks.items()}
-    heads = {n: (trained if n in trained.tasks else model).head(n) for n in tasks}
+    tasks, heads = {}, {}
+    for name, own in model.tasks.items():
+        learnt = name in trained.tasks
+        tasks[name] = trained.tasks[name] if learnt else own
+        tasks[name].options = own.options  # without what stands in this folder
+        heads[name] = (trained if learnt else model).head(name)
     return Model(trained.encoder, trained.text, tasks, heads, model.pooling)
 
 
@@ -85,6 +92,9 @@ def _recipe(
         path = folder / "texts.jsonl"
         _write(path, material.texts, {"text": "text"})
         sources = [(str(path), ["text"])]
+        for name in model.tasks.keys() - data["tasks"].keys():
+            answered = _answered(model.tasks[name], teachers, places, material.texts, folder)
+            data["tasks"] |= {name: answered} if answered else {}
     for number, (path_of, columns) in enumerate(sources):
         for which, place in enumerate(places):
             name = f"distil-{number}-{which}"
@@ -113,6 +123,37 @@ def _teacher_of(
         if sum(own.kind == task.kind for own in model.tasks.values()) == 1:
             return place
     return None
+
+
+def _answered(
+    task: Task[Any, Any],
+    teachers: Sequence[Model],
+    places: Sequence[Path],
+    texts: Rows,
+    folder: Path,
+) -> dict[str, Any] | None:
+    """A classifier to learn from its teacher's answers to texts alone, where that can be."""
+    place = _teacher_of(task, teachers, places)
+    if not isinstance(task, Classify) or len(task.options.inputs) > 1 or place is None:
+        return None
+    if len(task.labels) < 2 or sorted(task.labels) != task.labels:  # as no recipe has them
+        return None
+    teacher = teachers[places.index(place)]
+    alike = [name for name, own in teacher.tasks.items() if own.kind == task.kind]
+    own = [row["text"] for row in texts if isinstance(row["text"], str) and row["text"].strip()]
+    answers = teacher.predict(task.name if task.name in alike else alike[0], own)
+    if len({answer.short for answer in answers}) < 2:
+        log.warning("task %s: its teacher says the same of all texts; its head stays", task.name)
+        return None
+    path = folder / f"{task.name}-answered.jsonl"
+    with files.new_file(path) as partial, partial.open("w", encoding="utf-8") as file:
+        for text, answer in zip(own, answers, strict=True):
+            label = list(answer.labels) if task.options.multi_label else answer.short
+            row = {task.options.inputs[0]: text, task.options.label: label}
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    kept = task.options.model_dump(mode="json")
+    learnt = {"train": str(path), "valid": None, "test": None, "labels": task.labels, "tags": {}}
+    return {**kept, **learnt, "teacher": str(place), "teacher_share": 1.0}
 
 
 def _texts(path: Path, rows: Rows, task: Task[Any, Any]) -> list[tuple[str, list[str]]]:

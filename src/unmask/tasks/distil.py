@@ -157,7 +157,8 @@ def relation(ours: Tensor, theirs: Tensor, sees: Tensor | None, wanted: Tensor) 
     R = math.gcd(len(ours), len(theirs))
     logs = []
     for x in (theirs, ours):
-        x = x.unflatten(0, (R, -1)).permute(2, 0, 3, 1, 4).flatten(3)  # (B, R, T, W)
+        H, B, T, W = x.shape
+        x = x.view(R, H // R, B, T, W).permute(2, 0, 3, 1, 4).flatten(3)  # (B, R, T, W H / R)
         products = x @ x.transpose(-1, -2) / math.sqrt(x.shape[-1])  # (B, R, T, T)
         if sees is not None:  # what padding sees does not count below
             products = products.masked_fill(~sees, -1e4)
