@@ -18,7 +18,7 @@ from unmask.runtime.engines import Arrays, Compiled
 _OUTPUT = {"mean": "mean_vector", "cls": "first_vector"}
 
 
-@dataclass(frozen=True)
+@dataclass
 class CompiledForm:
     """Keeps the promises of `unmask.encoder.Form` with an engine's compiled graph."""
 

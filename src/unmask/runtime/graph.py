@@ -74,8 +74,9 @@ class Trunk(nn.Module):
 class Graph(Trunk):
     """The trunk with every head on it: what `unmask export` writes.
 
-    Beside `last_hidden_state` there is `vector` (B, D), pooled and normalised as `Model.encode` gives it, and
-    for each task what its `outputs` gives: a row a text, or a row a position (B, T, C).
+    Beside `last_hidden_state` there is `vector` (B, D), pooled and normalised as `Model.encode`
+    gives it, and for each task what its `outputs` gives: a row a text, or a row a position
+    (B, T, C).
     """
 
     def __init__(self, model: Model, tasks: Mapping[str, Task[Any, Any]]) -> None:
