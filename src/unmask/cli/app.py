@@ -7,6 +7,7 @@ import typer
 from unmask.cli import convert, learn, tokenizer, use
 from unmask.cli.corpus import corpus
 from unmask.cli.shrink import shrink
+from unmask.cli.tune import tune
 from unmask.cli.twins import twins
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app.command()(use.write)
 app.command()(use.fill)
 app.command()(use.embed)
 app.command()(use.mine)
+app.command()(tune)
 app.command("import")(convert.import_)
 app.command("export")(convert.export)
 app.add_typer(tokenizer.app, name="tokenizer")

@@ -19,10 +19,10 @@ from unmask.bulk.joining import cell, record
 from unmask.cli.corpus import Engine
 from unmask.data.sources import read, require
 from unmask.errors import UserError
-from unmask.loading import load
 from unmask.machine.threads import use_available_cpus
 from unmask.model import Model
 from unmask.recipe import Source
+from unmask.runtime.stored import load
 from unmask.tasks import Answer
 
 

@@ -25,6 +25,7 @@ from unmask.evaluation.seeds import check_alike, over_seeds
 from unmask.machine.threads import use_available_cpus
 from unmask.model import Model
 from unmask.recipe import Run, TaskOptions
+from unmask.runtime.stored import attach
 from unmask.tasks import Task
 
 log = logging.getLogger("unmask")
@@ -55,6 +56,7 @@ def evaluate(
 
 def _of_one(folder: Path, recipe_path: Path | None, errors: int) -> dict[str, Any]:
     model = bundles.load(folder)
+    attach(model, folder)
     own = own_run(folder)
     run = own if recipe_path is None else last_run(recipe_path)
     if run is None:

@@ -15,10 +15,10 @@ from unmask.errors import UserError
 from unmask.jobs import bucket
 from unmask.runtime.engines import Arrays, Compiled
 
-_OUTPUT = {"mean": "mean", "cls": "first"}
+_OUTPUT = {"mean": "mean_vector", "cls": "first_vector"}
 
 
-@dataclass(frozen=True)
+@dataclass
 class CompiledForm:
     """Keeps the promises of `unmask.encoder.Form` with an engine's compiled graph."""
 
@@ -45,7 +45,7 @@ class CompiledForm:
         def take(hidden: np.ndarray) -> Tensor:  # (B, width, D)
             return torch.from_numpy(hidden).flatten(0, 1).index_select(0, flat)
 
-        return self._run(batch, "hidden", take)
+        return self._run(batch, "last_hidden_state", take)
 
     def pooled(self, batch: Batch, how: Literal["mean", "cls"]) -> Tensor:
         found = self._run(batch, _OUTPUT[how], lambda x: torch.from_numpy(x).clone())

@@ -20,14 +20,14 @@ from unmask.model import Model
 from unmask.tasks import Task
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-TRUNK = ("hidden", "mean", "first")
+TRUNK = ("last_hidden_state", "mean_vector", "first_vector")
 
 
 class Trunk(nn.Module):
     """The encoder over rows of one sequence each: three (B, T) tensors to hidden states.
 
-    It gives `hidden` (B, T, D), `mean` (B, D) over the positions that are no padding, and `first`
-    (B, D). An adapter of that name changes the layers.
+    It gives `last_hidden_state` (B, T, D), `mean_vector` (B, D) over the positions that are no
+    padding, and `first_vector` (B, D). An adapter of that name changes the layers.
     """
 
     outputs: Sequence[str] = TRUNK
@@ -74,8 +74,9 @@ class Trunk(nn.Module):
 class Graph(Trunk):
     """The trunk with every head on it: what `unmask export` writes.
 
-    Beside `hidden` there is `vector` (B, D), pooled and normalised as `Model.encode` gives it, and
-    for each task what its `outputs` gives: a row a text, or a row a position (B, T, C).
+    Beside `last_hidden_state` there is `vector` (B, D), pooled and normalised as `Model.encode`
+    gives it, and for each task what its `outputs` gives: a row a text, or a row a position
+    (B, T, C).
     """
 
     def __init__(self, model: Model, tasks: Mapping[str, Task[Any, Any]]) -> None:
@@ -92,7 +93,7 @@ class Graph(Trunk):
 
     def _compute(self, ids: Tensor, mask: Tensor, kinds: Tensor) -> dict[str, Tensor]:
         x = self.hidden(ids, mask, kinds)
-        found = {"hidden": x, "vector": self._vector(x, mask)}
+        found = {"last_hidden_state": x, "vector": self._vector(x, mask)}
         for name, task in self.tasks.items():
             for key, value in self._answer(task, x, mask).items():
                 found[f"{name}.{key}"] = value
