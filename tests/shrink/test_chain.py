@@ -113,6 +113,18 @@ def test_weights_in_half_the_bytes(source: Path, tmp_path: Path) -> None:
     assert [s["value"] for s in again["scores"]] == [s["value"] for s in scored]
 
 
+def test_an_int8_form_behind_a_chain(source: Path, tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    record = shrink(str(source), tmp_path / "out", ["units=50%", "bf16", "int8"])
+    model = unmask.load(tmp_path / "out")
+    assert model.form_name == record["form"] == record["figures"][-1]["form"]
+    assert record["figures"][-2]["form"] == "torch-fp32"
+    again = unmask.evaluate(tmp_path / "out")
+    scored = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert [s["value"] for s in again["scores"]] == [s["value"] for s in scored]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
+
+
 def test_a_narrower_student(source: Path, tmp_path: Path) -> None:
     record = shrink(
         str(source), tmp_path / "out", ["student=1x64", "recover"], sets=["train.steps=3"]
@@ -134,6 +146,7 @@ def test_a_narrower_student(source: Path, tmp_path: Path) -> None:
         (["heads=150%"], "between 1 and 2"),
         (["recover=3"], "write recover"),
         (["bf16", "layers=1"], "comes last"),
+        (["int8", "bf16"], "comes last"),
         (["student=1x64"], "recover behind it"),
         (["student=7", "recover"], "the teacher has 2 layers"),
         (["student=1x65", "recover"], "multiple of 64"),

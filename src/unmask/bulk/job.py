@@ -24,11 +24,11 @@ from unmask.engines import Engine
 from unmask.engines import engine as engine_of
 from unmask.errors import UserError
 from unmask.interop import resolve
-from unmask.loading import load
 from unmask.machine.threads import available_cpus, use_available_cpus
 from unmask.model import Model
 from unmask.progress import Advance
 from unmask.recipe import Source
+from unmask.runtime.stored import load
 
 log = logging.getLogger("unmask")
 
@@ -118,12 +118,14 @@ def run(
     way stands in OUTPUT.work, which goes at the end.
     """
     output = output.absolute()
+    given = given or load(model)
     folder = output.with_name(f"{output.name}.work")
     plan = {
         "layout": LAYOUT,
         "verb": verb,
         "model": model,
         "weights": _weights(resolve(model)),
+        "form": given.form_name,
         "input": str(source),
         "files": [_file(path) for path in files_of([str(source)])],
         "part": part,

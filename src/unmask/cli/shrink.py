@@ -15,7 +15,7 @@ def shrink(
         list[str] | None,
         typer.Option(
             help="A step: vocabulary, layers=N, heads=N, units=N (or N%), student=N or NxWIDTH, "
-            "recover, bf16; repeated, a chain in this order"
+            "recover, bf16, int8; repeated, a chain in this order"
         ),
     ] = None,
     budget: Annotated[

@@ -89,7 +89,7 @@ def search(
     if wanted.points < math.inf and not begin.held:
         raise UserError("the budget names points, and there are no rows to score: give --recipe")
     with working_folder(out) as folder:
-        tried = list(_tried(begin, wanted, sets, folder))
+        tried = list(_tried(begin, wanted, sets, Path(folder)))
     chain, steps = min(tried, key=lambda one: _worth(one[0], wanted))
     missed = wanted.beyond(chain.figures[-1])
     if missed > 0:

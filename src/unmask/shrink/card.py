@@ -22,8 +22,9 @@ def shrunk_card(
         "|" + "---|" * len(COLUMNS),
         *("| " + " | ".join(row) + " |" for row in table(record["figures"])),
         "",
-        f"Measured on {record['cores']} core(s) in {record['precision']}. Differences are from the "
-        "original on the same rows, with 95 % intervals from resampling them.",
+        f"Measured on {record['cores']} core(s). It runs as {record['form']}, with weights stored "
+        f"in {record['stored']}. Differences are from the original on the same rows, with 95 % "
+        "intervals from resampling them.",
     ]
     if scores:
         lines += ["", "## Scores", "", "| task | split | language | metric | value | rows |"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,9 @@ from unmask import bundle, files
 from unmask.errors import UserError
 from unmask.evaluation.pairs import Held, Scored
 from unmask.interop import resolve
-from unmask.loading import load
 from unmask.machine.threads import available_cpus, use_available_cpus
 from unmask.model import Model
+from unmask.runtime.stored import FORMS, load
 from unmask.shrink import measure
 from unmask.shrink.card import shrunk_card
 from unmask.shrink.material import Material, material
@@ -25,11 +27,12 @@ from unmask.shrink.recover import recover
 from unmask.shrink.steps import Step, changed, parse
 from unmask.shrink.vocabulary import trim
 from unmask.training.loop import calibrate, evaluate
+from unmask.tuning.tune import BASE, tune
 
 log = logging.getLogger("unmask")
 
 RECORD = "shrink.json"
-_TEXTS = 64  # that speed is measured on
+_TEXTS, _CALIBRATION = 64, 300  # that speed is measured on, and int8 is made by
 
 
 @dataclass
@@ -44,6 +47,8 @@ class Chain:
     before: dict[str, Scored]
     sample: list[str]
     half: bool = False  # whether weights are to be stored in bf16
+    forms: Path | None = None  # what `unmask tune` kept
+    compiled: Model | None = None  # the model as it runs then
     figures: list[dict[str, Any]] = field(default_factory=list)
 
     def copy(self) -> Chain:
@@ -57,6 +62,8 @@ class Chain:
         if step.name == "recover":
             with tempfile.TemporaryDirectory(prefix="recover.", dir=folder) as work:
                 self.model = recover(self.model, self.teachers, self.material, sets, Path(work))
+        elif step.name == "int8":
+            self._compile(folder / "compiled")
         else:
             if step.name == "vocabulary":  # who teaches must read the same tokens
                 self.teachers = [trim(one, self.material.spoken) for one in self.teachers]
@@ -68,18 +75,42 @@ class Chain:
         self.figures.append({"step": str(step), "seconds": seconds, **self.measured()})
         return self.figures[-1]
 
+    def _compile(self, place: Path) -> None:
+        """Let `unmask tune` make int8 forms; one that is not faithful is a UserError."""
+        self.save(place)
+        texts = dict.fromkeys(one for one in self.material.spoken() if one.strip())
+        found = tune(place, list(islice(texts, _CALIBRATION)), ["int8"])
+        if found["form"] == BASE:
+            log.warning("int8 is no faster than torch on this machine: it was not kept")
+        self.forms = place / FORMS
+        self.compiled = load(place)
+
+    def save(self, path: Path, **more: Any) -> None:
+        """Write the model as a bundle, its weights as they are to be stored."""
+        state = self.model.state_dict()
+        half = {name: t.bfloat16() for name, t in state.items()} if self.half else None
+        run = self.material.run
+        bundle.save(self.model, path, recipe=run.dump() if run else None, weights=half, **more)
+
+    @property
+    def served(self) -> Model:
+        """The model as it will run."""
+        return self.compiled or self.model
+
     def measured(self) -> dict[str, Any]:
         """Size, speed and scores of the model as it is."""
+        model = self.served
         found: dict[str, Any] = {
-            "bytes": measure.size(self.model, self.half),
+            "form": model.form_name,
+            "bytes": measure.size(self.model, self.half, self.forms),
             "weights": sum(p.numel() for p in self.model.parameters()),
         }
         if self.sample:
-            ours, theirs = measure.speeds([self.model, self.original], self.sample)
+            ours, theirs = measure.speeds([model, self.original], self.sample)
             faster = ours["texts_per_second"] / theirs["texts_per_second"]
             found |= {**ours, "faster": faster}
-        own = measure.scores(self.model, self.held)
-        found["scores"] = measure.changes(self.model, self.held, own, self.before)
+        own = measure.scores(model, self.held)
+        found["scores"] = measure.changes(model, self.held, own, self.before)
         return found
 
 
@@ -93,14 +124,14 @@ def opened(
 ) -> Chain:
     """A chain before its first step, whose first figures are the original's own."""
     use_available_cpus()
-    model = load(source)
+    model = load(source, form=False)
     found = material(source, model, recipe, texts, needed)
     held = found.held(split)
     chain = Chain(
         original=model,
         model=model,
         material=found,
-        teachers=[load(one) for one in teachers] or [model],
+        teachers=[load(one, form=False) for one in teachers] or [model],
         held=held,
         before=measure.scores(model, held),
         sample=found.sample(_TEXTS),
@@ -129,8 +160,8 @@ def shrink(
     chain = opened(source, recipe, texts, teachers)
     with working_folder(out) as folder:
         for step in chosen:
-            chain.take(step, sets, folder)
-    return write(chain, source, out, chosen, texts, teachers, sets)
+            chain.take(step, sets, Path(folder))
+        return write(chain, source, out, chosen, texts, teachers, sets)
 
 
 def check_room(out: Path) -> None:
@@ -157,7 +188,7 @@ def write(
     more: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write the bundle of a chain with its record, scores and card; the record comes back."""
-    folder, model = resolve(source), chain.model
+    folder = resolve(source)
     known = bundle.is_bundle(folder)
     record = {
         "original": source,
@@ -167,7 +198,7 @@ def write(
         "texts": [str(path) for path in texts],
         "teachers": list(teachers),
         "set": list(sets),
-        "precision": model.precision,
+        "form": chain.served.form_name,
         "stored": "bf16" if chain.half else "fp32",
         "cores": available_cpus(),
         "figures": chain.figures,
@@ -178,18 +209,20 @@ def write(
     for split in ("valid", "test"):
         splits = chain.material.splits.items()
         rows = {name: own for name, both in splits if (own := getattr(both, split)) is not None}
-        found += evaluate(model, rows, split, resample=True) if rows else []
-    run = chain.material.run
+        found += evaluate(chain.served, rows, split, resample=True) if rows else []
     own_card = folder / "README.md"
     card = own_card.read_text(encoding="utf-8") if known and own_card.is_file() else ""
     check_room(out)  # it may have come while we worked
-    bundle.save(
-        model,
+
+    def beside(place: Path) -> None:
+        files.write_json(place / RECORD, record)
+        if chain.forms is not None:
+            shutil.copytree(chain.forms, place / FORMS)
+
+    chain.save(
         out,
-        recipe=run.dump() if run else None,
         scores=[score.record() for score in found],
-        weights={n: t.bfloat16() for n, t in model.state_dict().items()} if chain.half else None,
         card=shrunk_card(record, [score.record() for score in found], card),
-        beside=lambda place: files.write_json(place / RECORD, record),
+        beside=beside,
     )
     return record

@@ -6,6 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,12 @@ from unmask.model import Model
 _ROUNDS, _ALONE, _SECONDS = 3, 16, 10.0  # at most so many rounds, single texts, and time
 
 
-def size(model: Model, half: bool = False) -> int:
-    """Bytes of the weights, perhaps in bf16, and of the tokenizer, as a bundle holds them."""
+def size(model: Model, half: bool = False, forms: Path | None = None) -> int:
+    """Bytes of the weights, perhaps in bf16, of the tokenizer, and of a folder of forms."""
     weights = sum(t.numel() * (2 if half else 4) for t in model.state_dict().values())
-    return weights + len(model.text.tokenizer.to_str(pretty=True).encode())
+    compiled = forms.rglob("*") if forms else ()
+    beside = sum(file.stat().st_size for file in compiled if file.is_file())
+    return weights + len(model.text.tokenizer.to_str(pretty=True).encode()) + beside
 
 
 def speeds(models: Sequence[Model], texts: Sequence[str]) -> list[dict[str, float]]:

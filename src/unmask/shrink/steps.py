@@ -26,7 +26,10 @@ FORMS = {
     "student": "student=3 or student=3x192",
     "recover": "recover",
     "bf16": "bf16",
+    "int8": "int8",
 }
+_LAST = ("bf16", "int8")  # how a model is stored and computed, in this order
+
 _COUNT = re.compile(r"(\d+)(%?)")
 _SHAPE = re.compile(r"(\d+)(?:x(\d+))?")
 
@@ -71,10 +74,9 @@ def parse(texts: Sequence[str]) -> list[Step]:
         name, equals, value = text.partition("=")
         if name not in FORMS:
             raise UserError(f"--to {text}: there is no such step; there are {', '.join(FORMS)}")
-        pattern = {"vocabulary": "", "recover": "", "bf16": "", "student": _SHAPE.pattern}
-        if not re.fullmatch(pattern.get(name, _COUNT.pattern), value) or bool(equals) != bool(
-            value
-        ):
+        patterns = {"student": _SHAPE, "layers": _COUNT, "heads": _COUNT, "units": _COUNT}
+        pattern = patterns.get(name, re.compile(""))
+        if not pattern.fullmatch(value) or bool(equals) != bool(value):
             raise UserError(f"--to {text}: write {FORMS[name]}")
         found.append(Step(name, value))
     if not found:
@@ -86,8 +88,8 @@ def parse(texts: Sequence[str]) -> list[Step]:
 def _check_order(steps: Sequence[Step]) -> None:
     for i, step in enumerate(steps):
         behind = [later.name for later in steps[i + 1 :]]
-        if step.name == "bf16" and behind:
-            raise UserError("--to bf16: it is how weights are stored, so it comes last")
+        if step.name in _LAST and set(behind) - set(_LAST[_LAST.index(step.name) + 1 :]):
+            raise UserError(f"--to {step}: how weights are stored and computed comes last")
         if step.name == "student" and step.shape[1] is not None and "recover" not in behind:
             raise UserError(
                 f"--to {step}: a student of another width begins anew; recover behind it"
