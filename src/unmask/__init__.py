@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from unmask.bundle import save
     from unmask.errors import UserError
     from unmask.evaluation.evaluate import evaluate
-    from unmask.loading import load
     from unmask.model import Model
+    from unmask.runtime.stored import load
     from unmask.training.run import train
 
 _HOME = {
     "Model": "unmask.model",
     "UserError": "unmask.errors",
     "evaluate": "unmask.evaluation.evaluate",
-    "load": "unmask.loading",
+    "load": "unmask.runtime.stored",
     "save": "unmask.bundle",
     "train": "unmask.training.run",
 }

@@ -175,9 +175,12 @@ def pack_rows(lengths: List[int], width: int) -> list[list[int]]:
 
     Returns, for each row, the items in it. An item longer than `width` gets a row of its own.
     """
+    longest_first = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    if not width:
+        return [[item] for item in longest_first]
     rows: list[list[int]] = []
     space: list[int] = []
-    for item in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+    for item in longest_first:
         for row, free in enumerate(space):
             if lengths[item] <= free:
                 rows[row].append(item)

@@ -8,11 +8,13 @@ tokenizer.json      the tokenizer
 recipe.yaml         what it was trained with, if unmask trained it
 scores.json         what it scored
 README.md           the model card
+forms/…             the trunk as `unmask tune` compiled it for a machine
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from unmask.model import Model, task_from_record
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+_NAME = r"([A-Za-z0-9][A-Za-z0-9._-]*/){0,2}[A-Za-z0-9][A-Za-z0-9._-]*"
 _NEEDED = ("config.json", "tasks.json", "model.safetensors", "tokenizer.json")
 
 
@@ -78,8 +81,26 @@ def save(
             files.write_text(folder / "README.md", card)
         if beside is not None:
             beside(folder)
-        hashes = {file.name: files.sha256(file) for file in sorted(folder.iterdir())}
-        files.write_json(folder / MANIFEST, {"format": FORMAT, "sha256": hashes})
+        _sign(folder)
+
+
+def change(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` change what stands beside the weights of a bundle, whole or not at all."""
+    verify(path)
+    with files.new_folder(path) as folder:
+        for name in files.read_json(path / MANIFEST)["sha256"]:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path / name, folder / name)
+        write(folder)
+        _sign(folder)
+
+
+def _sign(folder: Path) -> None:
+    """Write the manifest of all that stands in a folder."""
+    found = sorted(file for file in folder.rglob("*") if file.is_file())
+    hashes = {file.relative_to(folder).as_posix(): files.sha256(file) for file in found}
+    hashes.pop(MANIFEST, None)
+    files.write_json(folder / MANIFEST, {"format": FORMAT, "sha256": hashes})
 
 
 def load(path: Path) -> Model:
@@ -122,7 +143,7 @@ def verify(path: Path) -> None:
     if not isinstance(hashes, dict) or not set(_NEEDED) <= set(hashes):
         raise UserError(f"{path / MANIFEST} lists no hashes; fetch the bundle again")
     for name, expected in hashes.items():
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        if not re.fullmatch(_NAME, name):
             raise UserError(f"{path / MANIFEST} names {name!r}, outside its folder: refused")
         file = path / name
         if not file.is_file() or files.links_out(file, path):

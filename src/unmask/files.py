@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import hashlib
 import json
 import os
@@ -104,6 +105,18 @@ def told_of_disk(path: Path) -> Iterator[None]:
         if type(error).__name__ != "SafetensorError":
             raise
         raise UserError(_ADVICE.format(path, error)) from error
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """A folder in which no other process works as long as this is open; it is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another process is building in {folder}; wait for it") from None
+        yield
 
 
 def remove(path: Path) -> None:

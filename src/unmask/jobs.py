@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,10 @@ from unmask.tasks import Draw, Row, Task, row_rng
 from unmask.tasks.base import said_of
 
 Item = TypeVar("Item")
+SomeExample = TypeVar("SomeExample", bound=Example)
+Result = TypeVar("Result")
+
+WINDOW = 4096  # examples that are sorted by length together
 
 
 @dataclass(frozen=True)
@@ -25,18 +30,48 @@ class Joint(Example):
     parts: tuple[Example, ...] = ()
 
 
-def batches_by_tokens(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Numbers of items in batches of at most `tokens`, longest first."""
+def batches_by_tokens(
+    lengths: Sequence[int], tokens: int, padded: bool = False
+) -> Iterator[list[int]]:
+    """Numbers of items in batches of at most `tokens`, longest first.
+
+    Where they will be `padded`, each counts for as many as the batch is wide.
+    """
     batch: list[int] = []
     total = 0
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and total + lengths[i] > tokens:
+        own = bucket(lengths[batch[0]] if batch else lengths[i]) if padded else lengths[i]
+        if batch and total + own > tokens:
             yield batch
             batch, total = [], 0
+            own = bucket(lengths[i]) if padded else lengths[i]
         batch.append(i)
-        total += lengths[i]
+        total += own
     if batch:
         yield batch
+
+
+def bucket(length: int) -> int:
+    """The width that a grid of this width is padded to where each new shape costs something.
+
+    There are sixteen to an octave, so that on average three columns in a hundred are padding.
+    """
+    step = 1 << max(0, length.bit_length() - 5)
+    return -(-length // step) * step
+
+
+def ahead(items: Iterable[list[Item]], full: int) -> Iterator[list[Item]]:
+    """The same lists; behind one that is `full`, the next is made in a thread meanwhile."""
+    source = iter(items)
+    found = next(source, None)
+    if found is None or len(found) < full:  # it is the last
+        yield from [] if found is None else [found]
+        return
+    with ThreadPoolExecutor(1) as thread:
+        while found is not None:
+            coming = thread.submit(next, source, None)
+            yield found
+            found = coming.result()
 
 
 def alike(jobs: Sequence[tuple[Task[Any, Any], Example]]) -> Iterator[list[list[int]]]:
@@ -64,6 +99,53 @@ def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 Cell = str | bytes | Path  # a text; the bytes or the path of a picture or a recording
+
+
+def in_batches(
+    examples: Iterable[SomeExample],
+    compute: Callable[[Sequence[SomeExample]], Sequence[Result]],
+    tokens: int,
+    progress: Callable[[int], None] | None = None,
+    streams: int = 1,
+    padded: bool = False,
+) -> Iterator[Result]:
+    """`compute` gives one result of each example, for batches of them; in their order.
+
+    Examples are sorted by length within a window; those of the next are made meanwhile. So many
+    batches are computed at a time, in threads, as there are `streams`.
+    """
+    for chunk in ahead(chunks(examples, WINDOW), WINDOW):
+        results: dict[int, Result] = {}
+        batches = list(batches_by_tokens([e.length for e in chunk], tokens, padded))
+        parts = ([chunk[i] for i in numbers] for numbers in batches)
+        done = _streamed(compute, parts, min(streams, len(batches)))
+        for numbers, own in zip(batches, done, strict=True):
+            results.update(zip(numbers, own, strict=True))
+            if progress:
+                progress(len(numbers))
+        yield from (results[i] for i in range(len(chunk)))
+
+
+def _streamed(
+    compute: Callable[[Sequence[SomeExample]], Sequence[Result]],
+    parts: Iterable[Sequence[SomeExample]],
+    streams: int,
+) -> Iterator[Sequence[Result]]:
+    """`compute` of each part, in their order, so many at a time."""
+    if streams <= 1:
+        yield from map(compute, parts)
+        return
+    with ThreadPoolExecutor(streams) as pool:
+        waiting: deque[Future[Sequence[Result]]] = deque()
+        try:
+            for part in parts:
+                waiting.append(pool.submit(compute, part))
+                if len(waiting) > 2 * streams:  # so many results may be done before their turn
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def unseen(task: Task[Any, Any], row: Cell | tuple[Cell, ...] | Row, number: int) -> Example:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from unmask.batch import Batch, Example, collate, together
-from unmask.encoder import Encoder, Hidden, Pooling
+from unmask.encoder import Encoder, Form, Hidden, Pooling
 from unmask.errors import UserError
 from unmask.inputs.readers import readers
 from unmask.inputs.text import Encoded, TextInput
-from unmask.jobs import Cell, Joint, alike, batches_by_tokens, chunks, unseen
+from unmask.jobs import WINDOW, Cell, Joint, ahead, alike, chunks, in_batches, unseen
 from unmask.tasks import KINDS, OPTIONS, Answer, Generate, Row, Task, TextAnswer
 from unmask.tasks.cells import mixed
 from unmask.tasks.embed import EmbedOptions
@@ -32,7 +32,6 @@ _ANYTHING = EmbedOptions.model_validate(
     {"input": {name: name for name in EmbedOptions.modalities}, "label": "label"}
 )
 ROW_TOKENS = 64  # columns of a grid of short sequences: fills well, and attention stays cheap
-WINDOW = 4096  # examples that are sorted by length together
 
 
 class Model(nn.Module):
@@ -59,7 +58,8 @@ class Model(nn.Module):
         # A task may be called `train` or `type`; a module's child may not.
         self.heads = nn.ModuleDict({f"{name}_head": head for name, head in (heads or {}).items()})
         self.pooling = pooling
-        self.precision: Precision = "fp32"
+        self.precision: Precision = "fp32"  # of torch
+        self.form: Form | None = None  # the trunk as it was compiled; None: torch computes it
         self.eval()
 
     # ---- what a user calls ----
@@ -71,7 +71,7 @@ class Model(nn.Module):
     def hidden(self, text: str, pair: str | None = None) -> Tensor:
         """The last hidden states of a text: (T, D), one row a token. They are not logits."""
         self.eval()
-        example = Example((_said(self.tokenize(text, pair)).sequence(),), ())
+        example = _said(Example((self.tokenize(text, pair).sequence(),), ()))
         with torch.inference_mode(), self.autocast():
             hidden: Hidden = self.encoder(collate([example]).to(self.device))
             assert hidden.last is not None  # not narrowed to the positions that a head wants
@@ -91,15 +91,9 @@ class Model(nn.Module):
         keeps that many of each vector's first numbers, for a model that has learnt to put what
         matters there (`widths` of a task of kind `embed`): (n, width).
         """
-        most = self.encoder.config.hidden_size
-        if width is not None and not 1 <= width <= most:
-            raise UserError(f"width {width}: this model's vectors are {most} wide")
         texts = [texts] if isinstance(texts, str | Mapping) else texts
-        examples = (self._pooled_example(text) for text in texts)
-        found = list(self.run(examples, self._pool, progress=progress))
-        vectors = torch.stack(found) if found else torch.zeros(0, most)
-        vectors = vectors[:, :width]
-        return nn.functional.normalize(vectors, dim=-1) if self.how_to_pool.normalise else vectors
+        examples = (self.pooled_example(text) for text in texts)
+        return self.vectors((_said(e) for e in examples), progress, width)
 
     def rank(
         self, task: str, query: str, documents: Sequence[str], top: int = 10
@@ -185,6 +179,28 @@ class Model(nn.Module):
 
     # ---- what the rest of the house uses ----
 
+    def pooled_example(self, text: str | Row) -> Example:
+        """A text whose vector is wanted, or a row with other modalities."""
+        if isinstance(text, str):
+            sequence = self.text.encode(text).sequence()
+        else:
+            sequence = mixed("encode", _ANYTHING, self.text, text, None)
+        return Example((sequence,), (self.how_to_pool.wanted(sequence.length),))
+
+    def vectors(
+        self,
+        examples: Iterable[Example],
+        progress: Callable[[int], None] | None = None,
+        width: int | None = None,
+    ) -> Tensor:
+        """One vector for each of `pooled_example`'s: (n, D), or (n, width)."""
+        most = self.encoder.config.hidden_size
+        if width is not None and not 1 <= width <= most:
+            raise UserError(f"width {width}: this model's vectors are {most} wide")
+        found = list(self.run(examples, self._pool, progress=progress))
+        vectors = (torch.stack(found) if found else torch.zeros(0, most))[:, :width]
+        return nn.functional.normalize(vectors, dim=-1) if self.how_to_pool.normalise else vectors
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
@@ -200,6 +216,23 @@ class Model(nn.Module):
     def head(self, task: str) -> nn.Module:
         """The head of the task of that name."""
         return self.heads[f"{task}_head"]
+
+    @property
+    def form_name(self) -> str:
+        """What computes the trunk: a form, such as `openvino-int8`, or `torch-fp32`."""
+        return self.form.name if self.form else f"torch-{self.precision}"
+
+    @property
+    def computes_in(self) -> str:
+        """The precision of the trunk: fp32, bf16 or int8."""
+        return self.form.precision if self.form else self.precision
+
+    def train(self, mode: bool = True) -> Model:
+        """Torch's own; a model that learns leaves the form that was compiled of it behind."""
+        if mode and self.form is not None:
+            log.warning("%s is of the weights before training: torch computes now", self.form.name)
+            self.form = None
+        return super().train(mode)
 
     @property
     def how_to_pool(self) -> Pooling:
@@ -226,16 +259,38 @@ class Model(nn.Module):
         """
         head = self.head(task.name)
         batch = task.prepare(batch, head)
+        if hidden is None and shift is None and not task.inward:
+            hidden, seen = self._seen([task], batch)
+            return task.outputs(head, hidden, seen), batch
         if hidden is None:
-            hidden = self.encoder(batch, shift, narrow=True, adapter=task.options.adapter)
+            adapter = task.options.adapter
+            hidden = self.encoder(batch, shift, narrow=True, adapter=adapter, layers=task.inward)
         return task.outputs(head, hidden, batch), batch
+
+    def _seen(self, tasks: Sequence[Task[Any, Any]], batch: Batch) -> tuple[Hidden, Batch]:
+        """What the heads of these tasks, of one adapter, see of a batch, and the batch as seen.
+
+        A form pools where one task's head would: there is then one wanted vector a sequence.
+        """
+        adapter = tasks[0].options.adapter
+        form = self._form_for(batch, adapter)
+        if form is None:
+            return self.encoder(batch, narrow=True, adapter=adapter), batch
+        pools = tasks[0].pools if len(tasks) == 1 else None
+        if pools is None:
+            return Hidden(form.wanted(batch), None), batch
+        owner = torch.arange(batch.sequences, device=batch.owner.device)
+        return Hidden(form.pooled(batch, pools), None), replace(batch, wanted_owner=owner)
+
+    def _form_for(self, batch: Batch, adapter: str | None) -> Form | None:
+        """The form, where there is one and it serves this batch."""
+        return self.form if self.form is not None and self.form.serves(batch, adapter) else None
 
     def shared_outputs(
         self, tasks: Sequence[Task[Any, Any]], batches: Sequence[Batch]
     ) -> list[dict[str, Tensor]]:
         """Outputs of several tasks, whose batches are of the same sequences, from one pass."""
-        adapter = tasks[0].options.adapter  # all have the same
-        hidden: Hidden = self.encoder(together(batches), narrow=True, adapter=adapter)
+        hidden, _ = self._seen(tasks, together(batches))
         wanted = torch.split(hidden.wanted, [len(batch.wanted) for batch in batches])
         return [
             task.outputs(self.head(task.name), Hidden(x, None), batch)
@@ -264,7 +319,7 @@ class Model(nn.Module):
         each head gets the positions that its task wants. A task that changes its batches, or
         needs more than one pass, keeps to itself.
         """
-        for chunk in chunks(jobs, WINDOW):
+        for chunk in ahead(chunks(jobs, WINDOW), WINDOW):
             results: dict[int, Answer] = {}
             for group in alike(chunk):
                 tasks = [chunk[i][0] for i in group[0]]
@@ -297,8 +352,8 @@ class Model(nn.Module):
         return self.run(joints, think, progress and (lambda n: progress(n * len(tasks))))
 
     def grid(self, examples: Iterable[Example]) -> Batch:
-        """Examples packed for the encoder, where the weights are."""
-        return collate(examples, ROW_TOKENS).to(self.device)
+        """Examples for the encoder, where the weights are: packed, or in rows for a form."""
+        return collate(examples, 0 if self.form else ROW_TOKENS).to(self.device)
 
     def run(
         self,
@@ -306,33 +361,31 @@ class Model(nn.Module):
         finish: Callable[[Sequence[SomeExample]], Sequence[Result]],
         progress: Callable[[int], None] | None = None,
         batch_tokens: int = 4096,
+        by_form: bool = True,
     ) -> Iterator[Result]:
         """Let `finish` make one result of each example, some at a time; results in their order.
 
         Examples are sorted by length within a window and packed up to `batch_tokens` positions a
         batch, so that next to nothing is padding; each result is the same as for the text alone.
+        A form has one sequence a row, and several batches under way at a time; not so where
+        `finish` asks the encoder itself, and not `by_form`.
         """
         self.eval()
-        for chunk in chunks(examples, WINDOW):
-            results: dict[int, Result] = {}
-            for numbers in batches_by_tokens([e.length for e in chunk], batch_tokens):
-                own = [chunk[i] for i in numbers]
-                with torch.inference_mode(), self.autocast():
-                    done = finish(own)
-                results.update(zip(numbers, done, strict=True))
-                if progress:
-                    progress(len(own))
-            yield from (results[i] for i in range(len(chunk)))
+        form = self.form if by_form else None
 
-    def _pooled_example(self, text: str | Row) -> Example:
-        if isinstance(text, str):
-            sequence = _said(self.text.encode(text)).sequence()
-        else:
-            sequence = mixed("encode", _ANYTHING, self.text, text, None)
-        return Example((sequence,), (self.how_to_pool.wanted(sequence.length),))
+        def compute(own: Sequence[SomeExample]) -> Sequence[Result]:
+            with torch.inference_mode(), self.autocast():
+                return finish(own)
+
+        if form is None:
+            return in_batches(examples, compute, batch_tokens, progress)
+        tokens = min(batch_tokens, form.batch_tokens)
+        return in_batches(examples, compute, tokens, progress, form.streams, padded=True)
 
     def _pool(self, examples: Sequence[Example]) -> list[Tensor]:
         batch = self.grid(examples)
+        if (form := self._form_for(batch, None)) is not None:
+            return list(form.pooled(batch, self.how_to_pool.mode).cpu())
         hidden: Hidden = self.encoder(batch, narrow=True)
         x = self.how_to_pool.pool(hidden.wanted, batch.wanted_owner, batch.sequences)
         return list(x.cpu())
@@ -377,14 +430,15 @@ class _Runner:
     ) -> Iterator[Answer]:
         head = self.model.head(self.task.name)
         think = partial(work, self.model.encoder, head)
-        return self.model.run(examples, think, self.progress, tokens)
+        return self.model.run(examples, think, self.progress, tokens, by_form=False)
 
 
-def _said(encoded: Encoded) -> Encoded:
-    if encoded.dropped:
-        total = len(encoded.ids) + encoded.dropped
-        log.warning("a text of %d tokens was cut to %d", total, len(encoded.ids))
-    return encoded
+def _said(example: Example) -> Example:
+    (sequence,) = example.sequences
+    if sequence.dropped:
+        total = sequence.length + sequence.dropped
+        log.warning("a text of %d tokens was cut to %d", total, sequence.length)
+    return example
 
 
 def task_from_record(record: Mapping[str, Any], text: TextInput) -> Task[Any, Any]:

@@ -19,9 +19,9 @@ import pytest
 
 from unmask.corpus import matching
 from unmask.corpus.build import build
-from unmask.corpus.engines import engine
 from unmask.data.corpus import CorpusRows
 from unmask.data.duplicates import fold
+from unmask.engines import engine
 from unmask.errors import UserError
 from unmask.inputs.text import TextInput
 from unmask.inputs.vocabulary import wordpiece

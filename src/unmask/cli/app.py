@@ -7,6 +7,8 @@ import typer
 from unmask.cli import convert, learn, tokenizer, use
 from unmask.cli.corpus import corpus
 from unmask.cli.doctor import doctor
+from unmask.cli.shrink import shrink
+from unmask.cli.tune import tune
 from unmask.cli.twins import twins
 
 app = typer.Typer(
@@ -20,11 +22,13 @@ app.command()(learn.init)
 app.command()(learn.train)
 app.command("eval")(learn.evaluate)
 app.command()(twins)
+app.command()(shrink)
 app.command()(use.predict)
 app.command()(use.write)
 app.command()(use.fill)
 app.command()(use.embed)
 app.command()(use.mine)
+app.command()(tune)
 app.command("import")(convert.import_)
 app.command("export")(convert.export)
 app.command()(doctor)

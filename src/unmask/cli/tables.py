@@ -7,21 +7,23 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import yaml
 from torch import Tensor
 
 from unmask import files
+from unmask.bulk.job import Found, run
+from unmask.bulk.joining import cell, outside, record
+from unmask.cli.corpus import Engine
 from unmask.data.sources import read, require
 from unmask.errors import UserError
-from unmask.loading import load
 from unmask.machine.threads import use_available_cpus
 from unmask.model import Model
 from unmask.recipe import Source
+from unmask.runtime.stored import load
 from unmask.tasks import Answer
-from unmask.tasks.cells import described
 
 
 def open_model(source: str) -> Model:
@@ -82,18 +84,25 @@ def texts_of(rows: Sequence[Mapping[str, Any]], column: str) -> list[str]:
     return [row[column] for row in rows]
 
 
-def beside(row: Mapping[str, Any], answers: Mapping[str, Answer]) -> dict[str, Any]:
-    """A row and the columns of its answers.
+def bulk(
+    verb: Literal["predict", "embed"],
+    source: str,
+    model: Model,
+    input: Path,
+    output: Path,
+    asked: Mapping[str, Any],
+    engine: Engine,
+    workers: int,
+    part: int,
+) -> Found:
+    """Answer a file into a file, with a model that is open already."""
+    return run(verb, source, input, output, asked, engine.value, workers, part, model)
 
-    With several tasks, each column's name begins with its task's; and where the row has a column
-    of that name, the answer's is `answer_…`.
-    """
-    record = {name: _outside(cell) for name, cell in row.items()}
-    for task, answer in answers.items():
-        for name, value in answer.columns().items():
-            own = f"{task}_{name}" if len(answers) > 1 else name
-            record[f"answer_{own}" if own in row else own] = value
-    return record
+
+def beside(row: Mapping[str, Any], answers: Mapping[str, Answer]) -> dict[str, Any]:
+    """A row and the columns of its answers, by task."""
+    shown = {name: outside(value) for name, value in row.items()}
+    return record(shown, {task: answer.columns() for task, answer in answers.items()})
 
 
 def check_output(path: Path | None, suffixes: tuple[str, ...]) -> None:
@@ -120,13 +129,13 @@ def write_rows(records: Sequence[Mapping[str, Any]], path: Path) -> None:
         return
     with files.new_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         if path.suffix == ".jsonl":
-            for record in records:
-                file.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+            for one in records:
+                file.write(json.dumps(one, ensure_ascii=False, default=str) + "\n")
         else:
             writer = csv.DictWriter(file, list(records[0]) if records else [])
             writer.writeheader()
-            for record in records:
-                writer.writerow({k: _cell(v) for k, v in record.items()})
+            for one in records:
+                writer.writerow({k: cell(v) for k, v in one.items()})
 
 
 def write_vectors(rows: Sequence[Mapping[str, Any]], vectors: Tensor, path: Path) -> None:
@@ -137,13 +146,3 @@ def write_vectors(rows: Sequence[Mapping[str, Any]], vectors: Tensor, path: Path
     else:
         records = zip(rows, vectors.tolist(), strict=True)
         write_rows([{**row, "vector": vector} for row, vector in records], path)
-
-
-def _outside(cell: Any) -> Any:
-    """A cell as a file or a screen has room for it: of bytes, how many there are."""
-    stored = isinstance(cell, dict) and isinstance(cell.get("bytes"), bytes)
-    return described(cell) if stored or isinstance(cell, bytes) else cell
-
-
-def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unmask.cli.corpus import Engine
+
 if TYPE_CHECKING:
-    from unmask.tasks import TextAnswer
+    from unmask.model import Model
+    from unmask.tasks import Task, TextAnswer
 
 Bundle = Annotated[str, typer.Argument(help="A bundle, a Hugging Face folder or a hub id.")]
 Texts = Annotated[
@@ -20,6 +23,9 @@ Options = Annotated[
     list[str] | None,
     typer.Option("--option", help="KEY=VALUE of how a task answers, as beams=4; may be repeated"),
 ]
+Engines = Annotated[Engine, typer.Option(help="From file to file: this machine, or Ray.")]
+Workers = Annotated[int, typer.Option(min=1, help="From file to file: processes.")]
+Part = Annotated[int, typer.Option(min=1, help="From file to file: rows that a kill may lose.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -30,11 +36,18 @@ def predict(
         list[str] | None, typer.Option(help="Which task (default: the only one); may be repeated")
     ] = None,
     input: Input = None,
-    output: Annotated[Path | None, typer.Option(help="Where to write: .csv or .jsonl")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Where to write: .csv, .jsonl or .parquet")
+    ] = None,
     option: Options = None,
+    engine: Engines = Engine.processes,
+    workers: Workers = 1,
+    part: Part = 4096,
     json: Json = False,
 ) -> None:
     """Answer a task, or several at once, for TEXTS or for the rows of a file.
+
+    From file to file it may be of any size: the same command goes on with one that was killed.
 
     Example: unmask predict runs/demo/bundle --task topic "Who won the match?"
 
@@ -44,6 +57,7 @@ def predict(
     from unmask.cli.output import print_json, print_table, shorten
     from unmask.cli.tables import (
         beside,
+        bulk,
         check_output,
         only_task,
         open_model,
@@ -52,19 +66,24 @@ def predict(
         write_rows,
     )
 
-    check_output(output, (".csv", ".jsonl"))
+    check_output(output, (".csv", ".jsonl", ".parquet"))
     options = read_options(option)
     model = open_model(bundle)
     tasks = [model.task(name) for name in dict.fromkeys(task or [only_task(model)])]
+    if input and output and not texts:
+        columns = dict.fromkeys(column for one in tasks for column in one.options.inputs)
+        asked = {"tasks": [one.name for one in tasks], "columns": [*columns], "options": options}
+        found = bulk("predict", bundle, model, input, output, asked, engine, workers, part)
+        _say_cut(found.cut, found.rows, tasks, model)
+        if json:
+            print_json({"output": str(output), **vars(found)})
+        return
     rows = read_rows(texts, input, [one.options.inputs for one in tasks])
     with progress.bar("predict", len(rows) * len(tasks)) as advance:
         answers = model.predict([one.name for one in tasks], rows, progress=advance, **options)
     records = [beside(row, own) for row, own in zip(rows, answers, strict=True)]
     cut = sum(any(answer.dropped for answer in own.values()) for own in answers)
-    if cut:
-        limits = sorted({one.options.max_length or model.text.max_length for one in tasks})
-        said = " or ".join(map(str, limits))
-        typer.echo(f"{cut} of {len(rows)} texts were cut to {said} tokens", err=True)
+    _say_cut(cut, len(rows), tasks, model)
     if output:
         write_rows(records, output)
     if json:
@@ -85,6 +104,15 @@ def predict(
                 for one, answer in zip(tasks, own.values(), strict=True)
             ],
         )
+
+
+def _say_cut(cut: int, rows: int, tasks: Sequence[Task[Any, Any]], model: Model) -> None:
+    """Say how many rows were too long for their tasks."""
+    if cut:
+        most = model.text.max_length
+        limits = sorted({one.options.max_length or most for one in tasks} or {most})
+        said = " or ".join(map(str, limits))
+        typer.echo(f"{cut} of {rows} texts were cut to {said} tokens", err=True)
 
 
 def write(
@@ -145,22 +173,42 @@ def embed(
     bundle: Bundle,
     texts: Texts = None,
     input: Input = None,
-    output: Annotated[Path | None, typer.Option(help="Where to write: .npy or .jsonl")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Where to write: .npy, .jsonl or .parquet")
+    ] = None,
     column: Annotated[str, typer.Option(help="The text column of the input file.")] = "text",
     width: Annotated[
         int | None, typer.Option(min=1, help="Only a vector's first numbers (default: all)")
     ] = None,
+    engine: Engines = Engine.processes,
+    workers: Workers = 1,
+    part: Part = 4096,
 ) -> None:
     """Turn each of TEXTS, or each row of a file, into one vector.
+
+    From file to file it may be of any size: the same command goes on with one that was killed.
 
     Example: unmask embed sentence-transformers/all-MiniLM-L6-v2 --input a.csv --output a.npy
     """
     from unmask import progress
     from unmask.cli.output import print_json
-    from unmask.cli.tables import check_output, open_model, read_rows, texts_of, write_vectors
+    from unmask.cli.tables import (
+        bulk,
+        check_output,
+        open_model,
+        read_rows,
+        texts_of,
+        write_vectors,
+    )
 
-    check_output(output, (".npy", ".jsonl"))
+    check_output(output, (".npy", ".jsonl", ".parquet"))
     model = open_model(bundle)
+    if input and output and not texts:
+        model.encode([], width=width)  # which refuses a width that there is not
+        asked = {"columns": [column], "width": width}
+        found = bulk("embed", bundle, model, input, output, asked, engine, workers, part)
+        _say_cut(found.cut, found.rows, (), model)
+        return
     rows = read_rows(texts, input, [(column,)])
     with progress.bar("embed", len(rows)) as advance:
         vectors = model.encode(texts_of(rows, column), advance, width)

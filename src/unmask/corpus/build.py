@@ -11,8 +11,6 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from unmask import files, progress, recipe
-from unmask.corpus.engines import Engine, Run, Stage
-from unmask.corpus.engines import engine as engine_of
 from unmask.corpus.matching import match_part, parts
 from unmask.corpus.normalise import REASONS
 from unmask.corpus.options import CorpusRecipe
@@ -23,6 +21,8 @@ from unmask.corpus.statistics import statistics
 from unmask.corpus.work import Work, opened
 from unmask.corpus.writing import write_shard
 from unmask.data.corpus import LAYOUT, MANIFEST, TOKENIZER, is_corpus
+from unmask.engines import Engine, Run, Stage
+from unmask.engines import engine as engine_of
 from unmask.errors import UserError
 from unmask.machine.threads import available_cpus
 

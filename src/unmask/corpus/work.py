@@ -6,7 +6,6 @@ is there is done, and a build that was killed goes on by looking.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from tokenizers import Tokenizer
 from unmask.corpus.options import CorpusRecipe
 from unmask.data.corpus import SPLITS, TOKENIZER
 from unmask.errors import UserError
-from unmask.files import new_file, read_json
+from unmask.files import locked, new_file, read_json
 
 BLOCK_DOCUMENTS, BLOCK_BYTES = 1 << 16, 1 << 23  # a block ends at the first of them
 _PARTS, _LONGEST = 64, 16  # shards there should be at least, for many processes; blocks a shard
@@ -155,14 +154,7 @@ class Work:
                 f"{self.folder} is where work under way would stand, and it holds {odd[0]!r}: "
                 "move that away, or choose another folder with --out"
             )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UserError(
-                    f"another process is building in {self.folder}; wait for it"
-                ) from None
+        with locked(self.folder):
             yield
 
     def sweep(self) -> None:

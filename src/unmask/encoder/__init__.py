@@ -8,6 +8,7 @@ from unmask.encoder.cache import Cache
 from unmask.encoder.config import EncoderConfig, preset
 from unmask.encoder.cross_entropy import cross_entropy
 from unmask.encoder.encoder import Encoder, Hidden
+from unmask.encoder.form import Form
 from unmask.encoder.generator import DetectHead
 from unmask.encoder.heads import HeadConfig, LabelHead, MaskedHead, Pooling, pool_mean
 
@@ -17,6 +18,7 @@ __all__ = [
     "DetectHead",
     "Encoder",
     "EncoderConfig",
+    "Form",
     "HeadConfig",
     "Hidden",
     "LabelHead",

@@ -49,10 +49,11 @@ class Attention(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         D = config.hidden_size
-        self.heads = config.num_heads
+        self.heads, self.head_width = config.num_heads, config.head_width
         self.dropout = config.attention_dropout
-        self.qkv = AdaptedLinear(D, 3 * D, config.bias, config.adapters)
-        self.output = AdaptedLinear(D, D, config.bias, config.adapters)
+        inner = self.heads * self.head_width  # D, unless heads were pruned away
+        self.qkv = AdaptedLinear(D, 3 * inner, config.bias, config.adapters)
+        self.output = AdaptedLinear(inner, D, config.bias, config.adapters)
 
     def forward(
         self,
@@ -68,8 +69,8 @@ class Attention(nn.Module):
         What is `past` is seen as well, and the new keys and values are added to it: the weights
         are then (B, H, T, K).
         """
-        B, T, D = x.shape
-        qkv = self.qkv(x, view.adapter).view(B, T, 3, self.heads, D // self.heads)
+        B, T, _ = x.shape
+        qkv = self.qkv(x, view.adapter).view(B, T, 3, self.heads, self.head_width)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, D/H)
         if view.angles is not None:
             q, k = rotate(q, *view.angles), rotate(k, *view.angles)
@@ -78,14 +79,14 @@ class Attention(nn.Module):
         rate = self.dropout if self.training else 0.0
         w = None
         if weights or _plain_is_faster(q):
-            scores = (q / math.sqrt(D // self.heads)) @ k.transpose(-1, -2)  # (B, H, T, T)
+            scores = (q / math.sqrt(self.head_width)) @ k.transpose(-1, -2)  # (B, H, T, T)
             if view.bias is not None:
                 scores = scores + view.bias.to(scores.dtype)
             w = scores.softmax(dim=-1).to(v.dtype)
             x = dropout(w, rate) @ v  # (B, H, T, D/H)
         else:
             x = F.scaled_dot_product_attention(q, k, v, view.mask, rate)
-        x = x.transpose(1, 2).reshape(B, T, D)
+        x = x.transpose(1, 2).flatten(2)  # (B, T, D)
         if only is not None:
             x = x.flatten(0, 1).index_select(0, only)
         return self.output(x, view.adapter), w if weights else None

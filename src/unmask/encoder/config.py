@@ -20,6 +20,9 @@ class EncoderConfig(BaseModel):
     hidden_size: int = Field(768, gt=0, description="D, the width of a hidden state")
     num_layers: int = Field(12, ge=0)
     num_heads: int = Field(12, gt=0, description="H; each head is D / H wide")
+    head_size: int | None = Field(
+        None, gt=0, description="width of a head where that is not D / H (heads pruned away)"
+    )
     intermediate_size: int = Field(3072, gt=0, description="width inside the feed-forward block")
     embedding_size: int | None = Field(
         None, description="width of the embeddings where it differs from D (ELECTRA)"
@@ -34,6 +37,9 @@ class EncoderConfig(BaseModel):
         None, gt=0, description="positions seen on each side in a sliding-window layer"
     )
     global_every: int = Field(1, gt=0, description="every n-th layer, from the first, is global")
+    global_layers: tuple[int, ...] | None = Field(
+        None, description="the global layers, where they are not every n-th (layers pruned away)"
+    )
     norm: Literal["layer", "rms"] = "layer"
     norm_epsilon: float = 1e-12
     pre_norm: bool = Field(False, description="normalise before a block (modern) or after (BERT)")
@@ -50,13 +56,13 @@ class EncoderConfig(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> EncoderConfig:
-        if self.hidden_size % self.num_heads:
+        if self.head_size is None and self.hidden_size % self.num_heads:
             raise ValueError(
                 f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}"
             )
-        if self.position == "rotary" and self.hidden_size // self.num_heads % 2:
+        if self.position == "rotary" and self.head_width % 2:
             raise ValueError("rotary positions need an even hidden_size / num_heads")
-        if self.global_every > 1 and self.window is None:
+        if (self.global_every > 1 or self.global_layers is not None) and self.window is None:
             raise ValueError("global_every above 1 needs a window for the layers between")
         if not (self.embedding_norm or self.pre_norm):
             raise ValueError("without pre_norm there must be a norm behind the embeddings")
@@ -67,9 +73,16 @@ class EncoderConfig(BaseModel):
         """Width of the token vectors: E."""
         return self.embedding_size or self.hidden_size
 
+    @property
+    def head_width(self) -> int:
+        """Width of one head."""
+        return self.head_size or self.hidden_size // self.num_heads
+
     def layer_window(self, layer: int) -> int | None:
         """The attention window of a layer; None for global attention."""
-        return None if layer % self.global_every == 0 else self.window
+        every = layer % self.global_every == 0
+        sees_all = every if self.global_layers is None else layer in self.global_layers
+        return None if sees_all else self.window
 
 
 # (layers, D, heads): the compact BERTs of Turc et al. (arXiv:1908.08962), and BERT-base.

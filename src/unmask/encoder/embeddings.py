@@ -47,21 +47,31 @@ class Embeddings(nn.Module):
         """The grid's embeddings in their own width, (B, T, E)."""
         B, T = batch.shape
         x = self.token.weight.new_zeros(B * T, self.token.embedding_dim)
-        places = None if self.position is None else self.position(batch.position + self.offset)
+        told = None
         for modality, (values, index) in batch.features.items():
             if modality == "text":
                 part = self.token(values)  # (n, E)
             else:
                 stem = cast(Stem, self.stems[modality])
                 part = stem(values, batch.places.get(modality)).to(x.dtype)
-                if places is not None and not stem.flat:  # it has told its places itself
-                    places = places.flatten(0, 1).index_fill(0, index, 0).view(B, T, -1)
+                told = told if stem.flat else index
             x = x.index_copy(0, index, part)
-        x = x.view(B, T, -1)  # (B, T, E)
-        if places is not None:
+        return self.add(x.view(B, T, -1), batch.position, batch.segment, told)
+
+    def add(
+        self, x: Tensor, position: Tensor, segment: Tensor, told: Tensor | None = None
+    ) -> Tensor:
+        """Vectors (B, T, E) with where they stand, and in which segment, normalised.
+
+        `told` (n,) are the flat indices of those that have told their places themselves.
+        """
+        if self.position is not None:
+            places = self.position(position + self.offset)
+            if told is not None:
+                places = places.flatten(0, 1).index_fill(0, told, 0).view_as(x)
             x = x + places
         if self.segment is not None:
-            x = x + self.segment(batch.segment)
+            x = x + self.segment(segment)
         return self.dropout(self.norm(x))
 
     def forward(self, batch: Batch) -> Tensor:

@@ -103,12 +103,13 @@ class Encoder(nn.Module):
         *,
         narrow: bool = False,
         adapter: str | None = None,
+        layers: bool = False,
     ) -> Hidden:
         """Embed and encode; `shift` (B, T, D) is added in between."""
         x = self.embed(batch)
         if shift is not None:
             x = x + shift
-        return self.encode(x, batch, narrow=narrow, adapter=adapter)
+        return self.encode(x, batch, narrow=narrow, adapter=adapter, layers=layers)
 
     def merge(self, adapter: str) -> None:
         """Make an adapter's changes the encoder's own."""
@@ -122,7 +123,6 @@ class Encoder(nn.Module):
         config, angles = self.config, None
         if config.position == "rotary":
             base = config.rotary_base if window is None else config.local_rotary_base
-            head = config.hidden_size // config.num_heads
-            angles = rotary_angles(batch.position, head, base)
+            angles = rotary_angles(batch.position, config.head_width, base)
         keys = None if cache is None else cache.keys
         return View(batch.visible(window, keys), angles, adapter)

@@ -41,7 +41,7 @@ class DetectHead(nn.Module):
 def narrower(config: EncoderConfig, share: float) -> EncoderConfig:
     """The same encoder with a share of its heads, at least one, and so of its width."""
     heads = max(1, round(share * config.num_heads))
-    width = config.hidden_size // config.num_heads * heads
+    width = config.head_width * heads
     inner = max(1, config.intermediate_size * heads // config.num_heads)
     changes = {"num_heads": heads, "hidden_size": width, "intermediate_size": inner}
     return config.model_copy(update=changes)

@@ -53,7 +53,12 @@ class Transform(nn.Module):
 
 
 def pool_mean(x: Tensor, owner: Tensor, sequences: int) -> Tensor:
-    """The average of each sequence's vectors: x (N, D), owner (N,) -> (S, D)."""
+    """The average of each sequence's vectors: x (N, D), owner (N,) -> (S, D).
+
+    Every sequence has one or more, in order, so that of N = S each is its own average.
+    """
+    if len(x) == sequences:
+        return x
     total = x.new_zeros(sequences, x.shape[-1]).index_add(0, owner, x)
     count = x.new_zeros(sequences).index_add(0, owner, x.new_ones(len(owner)))
     return total / count.clamp(min=1).unsqueeze(-1)

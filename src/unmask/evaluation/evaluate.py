@@ -25,6 +25,7 @@ from unmask.evaluation.seeds import check_alike, over_seeds
 from unmask.machine.threads import use_available_cpus
 from unmask.model import Model
 from unmask.recipe import Run, TaskOptions
+from unmask.runtime.stored import attach
 from unmask.tasks import Task
 
 log = logging.getLogger("unmask")
@@ -55,6 +56,7 @@ def evaluate(
 
 def _of_one(folder: Path, recipe_path: Path | None, errors: int) -> dict[str, Any]:
     model = bundles.load(folder)
+    attach(model, folder)
     own = own_run(folder)
     run = own if recipe_path is None else last_run(recipe_path)
     if run is None:
@@ -70,7 +72,8 @@ def _of_one(folder: Path, recipe_path: Path | None, errors: int) -> dict[str, An
         "bundles": [{"bundle": str(folder), "seed": own.train.seed if own else None}],
         "recipe": str(recipe_path) if recipe_path else None,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "precision": model.precision,
+        "precision": model.computes_in,
+        "form": model.form_name,
         "trunk": _trunk(model, own),
         "level": LEVEL,
         "notes": [],
@@ -114,12 +117,12 @@ def _of_one(folder: Path, recipe_path: Path | None, errors: int) -> dict[str, An
                 said = "no scores, for no row has anything to score"
                 _note(found, f"task {task.name}, {split}: {said}")
                 continue
-            records = scores(task, split, answered, model.precision, resample=True)
+            records = scores(task, split, answered, model.computes_in, resample=True)
             found["scores"] += [score.record() for score in records]
             spelt[task.name] += {cell_in(one.row, task.options): None for one in answered}
             if split == "test" or task.name not in tested:
                 _look_closer(found, task, split, answered, errors)
-                by_cell = cells(task, split, answered, model.precision, resample=True)
+                by_cell = cells(task, split, answered, model.computes_in, resample=True)
                 found["cube"].append(cube_of(task, split, by_cell, trained[task.name]))
     if not found["scores"]:
         raise UserError("no task of the recipe has held-out rows: give it `test` or `valid`")

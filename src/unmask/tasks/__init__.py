@@ -7,6 +7,7 @@ from unmask.tasks.base import Answer, Draw, Row, Task, row_rng
 from unmask.tasks.classify import Classify
 from unmask.tasks.contrast import Contrast
 from unmask.tasks.detect import Detect
+from unmask.tasks.distil import Distil
 from unmask.tasks.embed import Embed
 from unmask.tasks.generate import Generate
 from unmask.tasks.generation.answer import TextAnswer
@@ -37,6 +38,7 @@ KINDS: dict[str, type[Task[Any, Any]]] = {
         Detect,
         Order,
         Reconstruct,
+        Distil,
     )
 }
 OPTIONS: dict[str, type[TaskOptions]] = {name: kind.Options for name, kind in KINDS.items()}

@@ -6,7 +6,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
@@ -111,6 +111,7 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
     Options: ClassVar[type[TaskOptions]]
     headline: ClassVar[str]  # the score, from 0 to 1, that the best checkpoint is chosen by
     reads_rows: ClassVar[bool] = False  # as they stand, each with one example: nothing is drawn
+    inward: ClassVar[bool] = False  # it compares the encoder's layers with a teacher's, no truth
     undefined: ClassVar[Mapping[str, str]] = {}  # why a score may be NaN, by metric
 
     def __init__(
@@ -135,6 +136,11 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
     @property
     def pooling(self) -> Pooling | None:
         """How vectors of texts are made, where a task trains that; None by default."""
+        return None
+
+    @property
+    def pools(self) -> Literal["mean", "cls"] | None:
+        """What its head sees of each sequence, where that is one vector: the mean, or the first."""
         return None
 
     @property

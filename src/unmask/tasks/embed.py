@@ -145,6 +145,10 @@ class Embed(Contrast[EmbedOptions, VectorAnswer]):
         """How a text's vector is made of its hidden states."""
         return Pooling(mode=self.options.pooling or "mean")
 
+    @property
+    def pools(self) -> Literal["mean", "cls"]:
+        return self.pooling.mode
+
     @classmethod
     def study(cls, name: str, options: EmbedOptions, rows: Iterable[Row]) -> dict[str, Any]:
         """Nothing to keep; refuses rows without labels, or with one alone, and wrong negatives."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -44,6 +44,10 @@ class PooledTask(Task[AnyOptions, AnyAnswer]):
     def head(self) -> HeadConfig:
         """How this task's logits are made."""
         return getattr(self.options, "head", None) or HeadConfig()
+
+    @property
+    def pools(self) -> Literal["mean", "cls"] | None:
+        return "mean" if self.head.pooling == "mean" else "cls"
 
     width: int  # numbers a sequence that the head gives
 

@@ -94,6 +94,13 @@ def _ready(model: Model, run: Run, splits: dict[str, Splits], device: torch.devi
                 f"task {name}: there is no adapter {adapter!r}; name it in `encoder.adapters`"
                 + (f", where there are {', '.join(known)}" if known else "")
             )
+        if run.train.frozen and model.tasks[name].inward:
+            raise UserError(f"task {name}: kind distil teaches the trunk, which is frozen")
+        if run.train.parallel == "shard" and model.tasks[name].inward:
+            raise UserError(
+                f"task {name}: kind distil looks into layers whose weights are whole; set "
+                "train.parallel: replicate"
+            )
         if run.train.r_drop and type(model.tasks[name]).divergence is Task.divergence:
             raise UserError(
                 f"task {name}: train.r_drop compares distributions, and the kind "

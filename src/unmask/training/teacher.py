@@ -53,9 +53,15 @@ def teachers_of(
         if source not in loaded:
             with said_of(f"task {name}: its teacher {source}"):
                 loaded[source] = load(source).to(device).requires_grad_(False)
-        own = _of_kind(name, task, loaded[source], source)
-        _check(task, own, loaded[source], model, f"task {name}: its teacher {source}")
-        found[name] = Teacher(loaded[source], own, task.options.teacher_share)
+        teacher = loaded[source]
+        if task.inward:  # it needs the teacher's encoder, and no task of it
+            own = type(task)(name, task.options, teacher.text)
+            head = own.build(teacher.encoder)
+            teacher = Model(teacher.encoder, teacher.text, {name: own}, {name: head})
+        else:
+            own = _of_kind(name, task, teacher, source)
+        _check(task, own, teacher, model, f"task {name}: its teacher {source}")
+        found[name] = Teacher(teacher, own, task.options.teacher_share)
     return found
 
 

@@ -59,7 +59,7 @@ def _processes(workers: int) -> Iterator[Run]:
             yield run
         except BrokenProcessPool:
             raise UserError(
-                "a process of the build was killed, perhaps for want of memory; what was done is "
+                "a process at work was killed, perhaps for want of memory; what was done is "
                 "kept: give the same command again, with fewer --workers"
             ) from None
         except BaseException:
@@ -98,7 +98,7 @@ def _ray(workers: int) -> Iterator[Run]:
             reason = str(error).partition("\n")[0].rstrip(".")
             raise UserError(
                 f"Ray could not be started or reached ({reason}): give the same command again, "
-                "mend RAY_ADDRESS, or build with --engine processes"
+                "mend RAY_ADDRESS, or take --engine processes"
             ) from None
     ray.data.DataContext.get_current().enable_progress_bars = False
 

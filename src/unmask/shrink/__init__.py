@@ -1,0 +1,1 @@
+"""Making a model smaller, and saying what that cost."""

@@ -1,0 +1,112 @@
+"""Making a form of a model: its graph for an engine, in int8 if that is asked for."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unmask import files
+from unmask.batch import Example, collate
+from unmask.errors import UserError
+from unmask.inputs.text import TextInput
+from unmask.model import Model
+from unmask.runtime.engines import OpenVino, engine, quiet
+from unmask.runtime.form import arrays
+from unmask.runtime.graph import INPUTS, Trunk
+from unmask.runtime.stored import TORCH, lacks, record, split
+
+log = logging.getLogger("unmask")
+
+FEWEST = 8  # different texts to calibrate int8 with
+MOST = 300
+
+
+def make(model: Model, bundle: Path, name: str, folder: Path, texts: Sequence[str]) -> None:
+    """Write a form of a bundle's model into a folder.
+
+    In int8 weights have a scale a row, and activations fixed scales from these texts: what a text
+    gives does not depend on its neighbours in a batch, as it would with scales found while
+    running. Embeddings, norms and softmax stay in floats, as do all heads.
+    """
+    kind, precision = split(name)
+    if (reason := lacks(name)) is not None:
+        raise UserError(f"form {name}: {reason}")
+    if kind == TORCH:
+        return
+    adapter = adapter_of(model)
+    trunk = Trunk(model.encoder, adapter).eval()
+    if precision == "int8":
+        _write_int8(kind, trunk, folder, calibration(model.text, texts))
+    else:
+        engine(kind).write(trunk, folder)
+    files.write_json(folder / "form.json", record(bundle, name, adapter))
+
+
+def adapter_of(model: Model) -> str | None:
+    """The adapter that all tasks use; a UserError where they use several."""
+    found = {task.options.adapter for task in model.tasks.values()}
+    if len(found) > 1:
+        named = ", ".join(sorted(map(str, found)))
+        raise UserError(
+            f"the tasks of this model use different adapters ({named}): a form is of one; "
+            "keep torch for it"
+        )
+    return next(iter(found), None)
+
+
+def calibration(text: TextInput, texts: Iterable[str]) -> list[dict[str, np.ndarray]]:
+    """What int8 learns its scales from: one text a grid; a UserError where there is too little."""
+    different = [one for one in dict.fromkeys(texts) if one.strip()]
+    if len(different) < FEWEST:
+        raise UserError(
+            f"int8 learns its scales from texts, and there are {len(different)} different ones "
+            f"that are not empty: give {FEWEST} or more, such as a few hundred that will be read"
+        )
+    chosen = np.linspace(0, len(different) - 1, min(MOST, len(different))).astype(int)
+    sequences = [text.encode(different[i]).sequence() for i in chosen]
+    lengths = [sequence.length for sequence in sequences]
+    if max(lengths) < 2 * min(lengths) and max(lengths) * 4 < text.max_length:
+        log.warning(
+            "all texts that int8 learns its scales from have %d to %d tokens; give texts as "
+            "different as those that will be read",
+            min(lengths),
+            max(lengths),
+        )
+    grids = (arrays(collate([Example((one,), ())])) for one in sequences)
+    return [dict(zip(INPUTS, grid, strict=True)) for grid in grids]
+
+
+def _write_int8(kind: str, trunk: Trunk, folder: Path, rows: list[dict[str, np.ndarray]]) -> None:
+    """Static scales through NNCF: of weights a row, of activations a tensor."""
+    try:
+        with quiet():
+            import nncf
+    except ImportError:
+        raise UserError("int8 needs nncf: pip install 'unmask[openvino]'") from None
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+
+    def quantised(model: Any, inputs: Sequence[str]) -> Any:
+        given = nncf.Dataset([{name: row[name] for name in inputs} for row in rows])
+        with quiet(), redirect_stdout(sys.stderr):  # where its bars belong
+            return nncf.quantize(
+                model, given, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(rows)
+            )
+
+    found = engine(kind)
+    if isinstance(found, OpenVino):
+        model = found.convert(trunk)
+        names = [port.get_any_name() for port in model.inputs]
+        found.save(quantised(model, names), folder)
+        return
+    import onnx
+
+    found.write(trunk, folder)
+    model = onnx.load(folder / found.file)
+    names = [port.name for port in model.graph.input]
+    onnx.save(quantised(model, names), folder / found.file)
