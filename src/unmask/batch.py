@@ -29,6 +29,7 @@ class Segment:
     values: np.ndarray  # (n, ...)
     kind: int | np.ndarray = 0  # one number, or one a position (n,)
     modality: str = "text"
+    origin: Any = None  # what the values came from, such as the `Encoded` of a text; for people
 
 
 @dataclass(frozen=True)
