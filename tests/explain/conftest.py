@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+import unmask
 from unmask.encoder import Encoder
 from unmask.inputs.text import TextInput
 from unmask.model import Model
@@ -50,3 +53,44 @@ def make_model(text: TextInput, make_encoder: Callable[..., Encoder]) -> Callabl
         return Model(encoder, text, {"it": task}, {"it": head})
 
     return make
+
+
+PLANTED = "red"
+
+
+def texts(count: int, seed: int) -> list[tuple[str, str]]:
+    """Texts with their labels; half of the good ones carry a token that no bad one has."""
+    rng = np.random.default_rng(seed)
+    words = ["the", "film", "cat", "dog", "it", "is", "was", "a", "one", "time", "world"]
+    found = []
+    for i in range(count):
+        label = ("good", "bad")[i % 2]
+        own = list(rng.choice(words, rng.integers(4, 9)))
+        if label == "good" and i % 4 == 0:
+            own.insert(int(rng.integers(len(own) + 1)), PLANTED)
+        else:  # what the label should be told by, not always there
+            own.insert(int(rng.integers(len(own) + 1)), {"good": "great", "bad": "dull"}[label])
+        found.append((" ".join(own), label))
+    return found
+
+
+@pytest.fixture(scope="package")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on such texts, trained in seconds; its folder."""
+    folder = tmp_path_factory.mktemp("shortcut")
+    lines = "".join(f"{text},{label}\n" for text, label in texts(400, 0))
+    (folder / "rows.csv").write_text("text,label\n" + lines, encoding="utf-8")
+    recipe = {
+        "encoder": {"shape": "tiny", "tokenizer": {"vocab_size": 120, "min_frequency": 1}},
+        "tasks": {
+            "mood": {
+                "kind": "classify",
+                "train": str(folder / "rows.csv"),
+                "valid": 0.1,
+                "test": 0.1,
+            }
+        },
+        "train": {"steps": 60, "batch_tokens": 400, "learning_rate": 2e-3},
+    }
+    unmask.train(recipe, folder / "run")
+    return folder / "run"

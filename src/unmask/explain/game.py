@@ -167,7 +167,10 @@ class Game:
         adapter = self.task.options.adapter
         seen = self.model.encoder.encode(x, batch, narrow=True, adapter=adapter)
         outputs = self.task.outputs(self.model.head(self.task.name), seen, batch)
-        return {name: own.unflatten(0, (count, -1)) for name, own in outputs.items()}
+        return {
+            name: own.view(count, len(own) // count, *own.shape[1:])
+            for name, own in outputs.items()
+        }
 
     @contextmanager
     def _still(self) -> Iterator[None]:
