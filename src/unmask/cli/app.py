@@ -7,6 +7,7 @@ import typer
 from unmask.cli import convert, learn, tokenizer, use
 from unmask.cli.corpus import corpus
 from unmask.cli.explain import explain, probe
+from unmask.cli.report import report
 from unmask.cli.twins import twins
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app.command()(use.embed)
 app.command()(use.mine)
 app.command()(explain)
 app.command()(probe)
+app.command()(report)
 app.command("import")(convert.import_)
 app.command("export")(convert.export)
 app.add_typer(tokenizer.app, name="tokenizer")

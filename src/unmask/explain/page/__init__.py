@@ -23,10 +23,10 @@ def render(found: Sequence[Explanation]) -> str:
 
 def tools() -> dict[str, Any]:
     """What the template of one explanation needs, for pages that include it."""
-    return {"coloured": coloured, "curve": curve, "method_names": NAMES}
+    return {"coloured": coloured, "deletion_curve": deletion_curve, "method_names": NAMES}
 
 
-def curve(points: Sequence[tuple[float, float]], measure: str) -> Markup:
+def deletion_curve(points: Sequence[tuple[float, float]], measure: str) -> Markup:
     """The value as parts are hidden, the highest scores first."""
     left, top, width, height = 46, 10, 260, 120
     low = min(0.0, *(value for _, value in points))
