@@ -19,6 +19,7 @@ from unmask.data.rows import Rows
 from unmask.encoder import Encoder, HeadConfig
 from unmask.errors import UserError
 from unmask.inputs.text import TextInput
+from unmask.jobs import unseen
 from unmask.model import Model
 from unmask.recipe import AudioOptions, ImageOptions, TaskOptions
 from unmask.tasks import KINDS, Contrast, Draw, Task, row_rng
@@ -78,6 +79,8 @@ TOLD: dict[str, dict[str, Any]] = {
     "match": {"input": {"text": "names", "image": "picture", "audio": "sound"}},
     "reconstruct": {"input": {"text": "text", "image": "picture", "audio": "sound"}},
 }
+# Rows with something to explain, where the first has nothing.
+EXPLAINED = {"mlm": {"text": "the [MASK] was good"}, "order": ROWS[4]}
 for _row in ROWS:
     _found = [(_row["text"].index(part), part, label) for part, label in _row["tags"]]
     _row["tags"] = [{"start": i, "end": i + len(p), "label": x} for i, p, x in _found]
@@ -121,15 +124,17 @@ def test_contract(kind: str, text: TextInput, make_encoder: Callable[..., Encode
         assert answer.columns()["tokens"] == answer.tokens
         assert np.isfinite(task.surprise(answer, row))
         assert isinstance(task.truth(row), str)
-        single = collate(examples[:1])
-        target = task.explain_target(model(task, single)[0], answers[0])
-        assert target.shape == ()
-        assert target.requires_grad
     scores = task.score(answers, rows)
     assert 0 <= scores[task.headline] <= 1
     assert all(np.isfinite(value) for value in scores.values())
     streamed = list(model.answers(task, iter(examples)))
     assert [a.short for a in streamed] == [a.short for a in answers]
+    example = unseen(task, EXPLAINED.get(kind, ROWS[0]), 0)
+    example, answer = task.explained(example, next(model.answers(task, [example])))
+    outputs, _ = model(task, collate([example]))
+    target = task.explain_target(outputs, answer)
+    assert target.shape == task.explain_value(outputs, answer).shape == ()
+    assert target.requires_grad
 
 
 @pytest.mark.parametrize("hide", ["mask", "bert"])

@@ -32,6 +32,7 @@ class Segment:
     kind: int | np.ndarray = 0  # one number, or one a position (n,)
     modality: str = "text"
     place: np.ndarray | None = None  # (n, 2) row and column
+    origin: Any = None  # what the values came from, such as the `Encoded` of a text; for people
 
 
 @dataclass(frozen=True)

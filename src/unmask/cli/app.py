@@ -9,6 +9,8 @@ from unmask.cli.corpus import corpus
 from unmask.cli.doctor import doctor
 from unmask.cli.shrink import shrink
 from unmask.cli.tune import tune
+from unmask.cli.explain import explain, probe
+from unmask.cli.report import report
 from unmask.cli.twins import twins
 
 app = typer.Typer(
@@ -29,6 +31,9 @@ app.command()(use.fill)
 app.command()(use.embed)
 app.command()(use.mine)
 app.command()(tune)
+app.command()(explain)
+app.command()(probe)
+app.command()(report)
 app.command("import")(convert.import_)
 app.command("export")(convert.export)
 app.command()(doctor)

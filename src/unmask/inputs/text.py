@@ -87,7 +87,7 @@ class Encoded:
 
     def sequence(self) -> Sequence:
         """These tokens as a sequence for the encoder."""
-        return Sequence((Segment(self.ids, self.kinds),), dropped=self.dropped)
+        return Sequence((Segment(self.ids, self.kinds, origin=self),), dropped=self.dropped)
 
 
 class TextInput:

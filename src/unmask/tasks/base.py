@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from unmask.batch import Batch, Example
@@ -113,6 +114,8 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
     reads_rows: ClassVar[bool] = False  # as they stand, each with one example: nothing is drawn
     inward: ClassVar[bool] = False  # it compares the encoder's layers with a teacher's, no truth
     undefined: ClassVar[Mapping[str, str]] = {}  # why a score may be NaN, by metric
+    measure: ClassVar[str] = "score"  # what `explain_value` is, such as a probability
+    explained_apart: ClassVar[bool] = False  # each sequence, while the others stay as they are
 
     def __init__(
         self,
@@ -255,9 +258,27 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
     def truth(self, row: Row) -> str:
         """The row's truth, for people."""
 
+    def explained(
+        self, example: Example, answer: AnyAnswer, wanted: str | None = None
+    ) -> tuple[Example, AnyAnswer]:
+        """What an explanation is of: the answer, or what `wanted` names in place of it.
+
+        The example wants no more than that answer needs. A UserError says what may be named.
+        """
+        if wanted is not None:
+            raise UserError(
+                f"task {self.name}: kind {self.kind} says one thing of a row, and that is what is "
+                "explained; leave the answer out"
+            )
+        return example, answer
+
     @abstractmethod
     def explain_target(self, outputs: Outputs, answer: AnyAnswer) -> Tensor:
-        """The scalar that an explanation of this answer differentiates."""
+        """The scalar that an explanation differentiates; of what `explained` gives."""
+
+    def explain_value(self, outputs: Outputs, answer: AnyAnswer) -> Tensor:
+        """The same in the unit that people know, `measure`: how faithful it is is told in that."""
+        return self.explain_target(outputs, answer)
 
     def shown(self, row: Row) -> str:
         """The row's input, for people."""
@@ -348,3 +369,9 @@ def disagreement(a: Tensor, b: Tensor) -> Tensor:
     """The mean of both Kullback-Leibler divergences between softmaxes (…, C), summed over rows."""
     p, q = a.log_softmax(-1), b.log_softmax(-1)
     return ((p.exp() - q.exp()) * (p - q)).sum() / 2
+
+
+def entries(table: Tensor, numbers: Sequence[int]) -> Tensor:
+    """Of each row of a table (n, C) the entry of its number: (n,)."""
+    index = torch.tensor(list(numbers), dtype=torch.long, device=table.device)
+    return table.gather(1, index[:, None])[:, 0]

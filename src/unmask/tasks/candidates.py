@@ -124,6 +124,25 @@ class Reading:
         ranked = sorted(found.values(), key=lambda one: (-one.score, one.start, one.end))
         return ranked[:top], min(nulls, key=lambda one: one.score, default=None)
 
+    def find(self, text: str) -> Candidate | None:
+        """Where a stretch of the context first stands in whole tokens of one window."""
+        start = self.context.find(text) if text.strip() else -1
+        while start >= 0:
+            at = 0
+            for offsets in self.offsets:
+                inside = offsets[int(self.null) :]
+                begins = np.flatnonzero((inside[:, 0] <= start) & (start < inside[:, 1]))
+                ends = np.flatnonzero(inside[:, 1] == start + len(text))
+                if len(begins) and len(ends):
+                    chars = self._trimmed(inside[begins[0], 0], inside[ends[0], 1])
+                    if chars == (start, start + len(text)):
+                        first = at + int(self.null)
+                        places = first + int(begins[0]), first + int(ends[0])
+                        return Candidate(text, *chars, 0.0, 0.0, places)
+                at += len(offsets)
+            start = self.context.find(text, start + 1)
+        return None
+
     def _candidate(
         self, logits: np.ndarray, log_p: np.ndarray, begin: int, end: int, chars: tuple[int, int]
     ) -> Candidate:

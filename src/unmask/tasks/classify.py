@@ -6,7 +6,8 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -114,6 +115,7 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
     kind = "classify"
     Options = ClassifyOptions
     reads_rows = True
+    measure = "probability"
 
     @property
     def headline(self) -> str:  # type: ignore[override]
@@ -339,10 +341,30 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
     def truth(self, row: Row) -> str:
         return ", ".join(_labels(self.name, self.options, row))
 
+    def explained(
+        self, example: Example, answer: LabelAnswer, wanted: str | None = None
+    ) -> tuple[Example, LabelAnswer]:
+        """Any label may be named. Where the answer has none, it is the likeliest."""
+        if wanted is None:
+            likeliest = max(answer.probabilities, key=answer.probabilities.__getitem__)
+            return example, replace(answer, labels=answer.labels or (likeliest,))
+        if wanted not in self.labels:
+            near = get_close_matches(wanted, self.labels, 5, 0.4) or self.labels[:5]
+            raise UserError(
+                f"task {self.name}: {wanted!r} is none of its {len(self.labels)} labels; "
+                f"some are {', '.join(map(repr, near))}"
+            )
+        return example, replace(answer, labels=(wanted,))
+
     def explain_target(self, outputs: Outputs, answer: LabelAnswer) -> Tensor:
-        """The logits of the answer's labels (of the likeliest where there is none), summed."""
-        chosen = answer.labels or (max(answer.probabilities, key=answer.probabilities.__getitem__),)
-        return outputs["logits"][..., [self._number(label) for label in chosen]].sum()
+        """The logits of the answer's labels, summed."""
+        return outputs["logits"].float()[..., [self._number(x) for x in answer.labels]].sum()
+
+    def explain_value(self, outputs: Outputs, answer: LabelAnswer) -> Tensor:
+        """The probability of the answer's labels together."""
+        logits = calibrated(outputs["logits"].float(), self.calibration)
+        p = logits.sigmoid() if self.options.multi_label else logits.softmax(-1)
+        return p[..., [self._number(label) for label in answer.labels]].prod()
 
     def _hot(self, row: Row) -> np.ndarray:
         """1 for each of the row's labels, and 0 for the others: (C,)."""

@@ -132,6 +132,8 @@ class Embed(Contrast[EmbedOptions, VectorAnswer]):
     """
 
     kind = "embed"
+    measure = "cosine"
+    explained_apart = True  # two blank texts are alike, so both at once would tell nothing
     Options = EmbedOptions
     undefined: ClassVar = {"accuracy": "no two of these rows have the same label"}
 
@@ -327,11 +329,12 @@ class Embed(Contrast[EmbedOptions, VectorAnswer]):
         return self.texts(row)[1]
 
     def explain_target(self, outputs: Outputs, answer: VectorAnswer) -> Tensor:
-        """A pair's cosine; of one text, how far its vector reaches in the direction that it has."""
+        """A pair's cosine; of one text, that with the vector that it has whole."""
         vectors = outputs["vector"].float()
         if len(answer.vectors) == 2:
             return F.cosine_similarity(vectors[0], vectors[1], dim=0)
-        return vectors[0] @ torch.from_numpy(answer.vectors[0]).to(vectors.device)
+        own = torch.from_numpy(answer.vectors[0]).to(vectors.device)
+        return F.cosine_similarity(vectors[0], own, dim=0)
 
     def _label(self, row: Row) -> str:
         return _label(self.name, self.options.label or "", row)

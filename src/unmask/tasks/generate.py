@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -13,8 +14,8 @@ from torch import Tensor, nn
 from unmask.batch import Batch, Example, collate
 from unmask.encoder import Encoder, Hidden, MaskedHead, cross_entropy
 from unmask.errors import UserError
-from unmask.tasks.base import Draw, Outputs, Row, Runner, Task, disagreement
-from unmask.tasks.generation.answer import Reading, TextAnswer, Written
+from unmask.tasks.base import Draw, Outputs, Row, Runner, Task, disagreement, entries
+from unmask.tasks.generation.answer import Reading, TextAnswer, Written, asked_pieces
 from unmask.tasks.generation.head import WritingHead
 from unmask.tasks.generation.learning import Lesson, Lessons, survey
 from unmask.tasks.generation.options import DecodeOptions, GenerateOptions
@@ -35,6 +36,7 @@ class Generate(Task[GenerateOptions, TextAnswer]):
 
     kind = "generate"
     Options = GenerateOptions
+    measure = "probability"
 
     @property
     def headline(self) -> str:  # type: ignore[override]
@@ -236,6 +238,36 @@ class Generate(Task[GenerateOptions, TextAnswer]):
     def truth(self, row: Row) -> str:
         return self.text_of(row, self.options.target or self.options.inputs[0])
 
+    def explained(
+        self, example: Example, answer: TextAnswer, wanted: str | None = None
+    ) -> tuple[Example, TextAnswer]:
+        """All pieces of the best text, or the one that `wanted` names by its number or itself.
+
+        From left to right a piece is foreseen from what stands before it; in parallel from all
+        other pieces.
+        """
+        prompt = example.notes
+        pieces = answer.texts[0].pieces if answer.texts else ()
+        first = len(prompt.begun)
+        asked = asked_pieces(self.name, pieces, first, wanted)
+        ids = np.array([self.text.tokenizer.token_to_id(piece) for piece in pieces])
+        if self.options.mode == "parallel":
+            truth = ids[asked]
+            ids[asked] = self.text.mask_id
+            sequence = prompt.sequence(ids, self.pieces.kind, causal=False)
+            places = prompt.prefix + asked
+        else:
+            truth = ids[asked]
+            sequence = prompt.sequence(ids[: asked[-1]], self.pieces.kind)
+            places = prompt.prefix - 1 + asked
+        chosen = tuple(truth.tolist())
+        return Example((sequence,), (places,), notes=prompt), replace(answer, asked=chosen)
+
     def explain_target(self, outputs: Outputs, answer: TextAnswer) -> Tensor:
-        """The log-probability of each wanted place's likeliest piece, summed."""
-        return outputs["logits"].float().log_softmax(-1).max(-1).values.sum()
+        """The log-probability of each piece, summed."""
+        log_p = outputs["logits"].float().log_softmax(-1)
+        return entries(log_p, answer.asked).sum()
+
+    def explain_value(self, outputs: Outputs, answer: TextAnswer) -> Tensor:
+        """The mean probability of a piece, geometrically: long texts have a small product."""
+        return (self.explain_target(outputs, answer) / len(answer.asked)).exp()

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from unmask.batch import Batch, Example, Segment
 from unmask.encoder import Encoder, Hidden, MaskedHead, cross_entropy
+from unmask.errors import UserError
 from unmask.inputs.text import Encoded
-from unmask.tasks.base import Draw, Outputs, Row, Runner, Task
+from unmask.tasks.base import Draw, Outputs, Row, Runner, Task, entries
 from unmask.tasks.filling import FillAnswer, Guess, best_first
 from unmask.tasks.imitation import towards
 from unmask.tasks.masking import MaskingOptions, choose
@@ -81,6 +82,7 @@ class Mlm(Task[MlmOptions, FillAnswer]):
     kind = "mlm"
     Options = MlmOptions
     headline = "accuracy"
+    measure = "probability"
 
     def examples(self, row: Row, draw: Draw) -> Iterator[Example]:
         if not draw.truth:
@@ -233,9 +235,51 @@ class Mlm(Task[MlmOptions, FillAnswer]):
     def truth(self, row: Row) -> str:
         return " | ".join(self.texts(row))
 
+    def explained(
+        self, example: Example, answer: FillAnswer, wanted: str | None = None
+    ) -> tuple[Example, FillAnswer]:
+        """The best guesses together; `2` names the second hidden token, and `2:cat` a guess there.
+
+        `cat` alone is a guess for the first.
+        """
+        guesses = answer.guesses
+        if not guesses:
+            raise UserError(
+                f"task {self.name}: the text has no {self.text.mask_token}, so there is no guess "
+                "to explain"
+            )
+        if wanted is not None:
+            number, colon, token = wanted.partition(":")
+            if not colon and not number.isdigit():
+                number, token = "1", wanted
+            if not number.isdigit() or not 1 <= int(number) <= len(guesses):
+                raise UserError(
+                    f"task {self.name}: {wanted!r} names none of the text's {len(guesses)} hidden "
+                    "token(s); write 1, or 1:WORD"
+                )
+            guesses = (guesses[int(number) - 1],)
+            if token:
+                guesses = (replace(guesses[0], token=self._token(token)),)
+        places = np.array([guess.position for guess in guesses])
+        return replace(example, wanted=(places,), truth={}), replace(answer, guesses=guesses)
+
     def explain_target(self, outputs: Outputs, answer: FillAnswer) -> Tensor:
-        """The log-probability of each hidden token's best candidate, summed."""
-        return outputs["logits"].float().log_softmax(-1).max(-1).values.sum()
+        """The log-probability of each guess, summed."""
+        tokens = [guess.token for guess in answer.guesses]
+        return entries(outputs["logits"].float().log_softmax(-1), tokens).sum()
+
+    def explain_value(self, outputs: Outputs, answer: FillAnswer) -> Tensor:
+        """The probability of all these guesses together."""
+        return self.explain_target(outputs, answer).exp()
+
+    def _token(self, word: str) -> int:
+        """The id of a word that is one token."""
+        found = self.text.tokenizer.encode(word, add_special_tokens=False).ids
+        if len(found) != 1 or found[0] == self.text.special_id("unknown"):
+            raise UserError(
+                f"task {self.name}: {word!r} is not one token of the vocabulary; name one that is"
+            )
+        return int(found[0])
 
     def _name(self, token: int) -> str:
         return str(self.text.tokenizer.decode([token], skip_special_tokens=False)).strip()

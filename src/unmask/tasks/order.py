@@ -84,6 +84,7 @@ class Order(PooledTask[OrderOptions, OrderAnswer]):
     Options = OrderOptions
     headline = "accuracy"
     width = 2
+    measure = "probability"
 
     @property
     def head(self) -> HeadConfig:
@@ -218,9 +219,14 @@ class Order(PooledTask[OrderOptions, OrderAnswer]):
         return " | ".join(self.texts(row))
 
     def explain_target(self, outputs: Outputs, answer: OrderAnswer) -> Tensor:
-        """The log-odds of the order holding, summed over pairs."""
+        """The log-odds of what is answered."""
         logits = outputs["logits"].float()
-        return (logits[:, 0] - logits[:, 1]).sum()
+        odds = (logits[:, 0] - logits[:, 1]).sum()
+        return odds if answer.in_order >= 0.5 else -odds
+
+    def explain_value(self, outputs: Outputs, answer: OrderAnswer) -> Tensor:
+        """The probability of what is answered."""
+        return self.explain_target(outputs, answer).sigmoid()
 
 
 def _sentences(text: str) -> Iterator[tuple[int, int]]:

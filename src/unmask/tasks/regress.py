@@ -53,6 +53,7 @@ class Regress(PooledTask[RegressOptions, NumberAnswer]):
     kind = "regress"
     Options = RegressOptions
     reads_rows = True
+    measure = "number"
     width = 1
     undefined: ClassVar = dict.fromkeys(
         ("spearman", "pearson"), "the rows' numbers, or the answers, are all the same"
@@ -150,7 +151,12 @@ class Regress(PooledTask[RegressOptions, NumberAnswer]):
 
     def explain_target(self, outputs: Outputs, answer: NumberAnswer) -> Tensor:
         """The number itself, in deviations."""
-        return outputs["logits"].sum()
+        return outputs["logits"].float().sum()
+
+    def explain_value(self, outputs: Outputs, answer: NumberAnswer) -> Tensor:
+        """The number in the rows' own unit."""
+        scaled = self.explain_target(outputs, answer)
+        return scaled * self.facts["deviation"] + self.facts["mean"]
 
 
 def _numbers(

@@ -82,6 +82,7 @@ class Rerank(PooledTask[RerankOptions, RelevanceAnswer]):
     kind = "rerank"
     Options = RerankOptions
     width = 1
+    measure = "probability"
 
     @property
     def headline(self) -> str:  # type: ignore[override]
@@ -219,7 +220,11 @@ class Rerank(PooledTask[RerankOptions, RelevanceAnswer]):
 
     def explain_target(self, outputs: Outputs, answer: RelevanceAnswer) -> Tensor:
         """The logit of the row's document."""
-        return outputs["logits"][0, 0]
+        return outputs["logits"].float()[0, 0]
+
+    def explain_value(self, outputs: Outputs, answer: RelevanceAnswer) -> Tensor:
+        """The probability that the document answers the query."""
+        return self.explain_target(outputs, answer).sigmoid()
 
     def _relevance(self, row: Row) -> float:
         """The row's label as a share of the highest in training."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -92,6 +93,7 @@ class Span(Task[SpanOptions, SpanAnswer]):
     kind = "span"
     Options = SpanOptions
     headline = "f1"
+    measure = "probability"
 
     @classmethod
     def study(cls, name: str, options: SpanOptions, rows: Iterable[Row]) -> dict[str, Any]:
@@ -246,13 +248,36 @@ class Span(Task[SpanOptions, SpanAnswer]):
     def truth(self, row: Row) -> str:
         return " / ".join(dict.fromkeys(self._texts_of_gold(row))) or "(no answer)"
 
+    def explained(
+        self, example: Example, answer: SpanAnswer, wanted: str | None = None
+    ) -> tuple[Example, SpanAnswer]:
+        """Any stretch of the context may be named, of whole tokens, where it first stands."""
+        if wanted is not None:
+            found = example.notes.find(wanted)
+            if found is None:
+                raise UserError(
+                    f"task {self.name}: {wanted!r} does not stand in the context, or not in whole "
+                    "tokens; name a part of it"
+                )
+            return example, replace(answer, candidates=(found,), null=None)
+        if answer.best is None and answer.null is None:
+            raise UserError(f"task {self.name}: the context is empty: there is nothing to explain")
+        return example, answer
+
     def explain_target(self, outputs: Outputs, answer: SpanAnswer) -> Tensor:
         """The score of the answer: the logits of its beginning and of its end."""
+        return self._ends(outputs["logits"].float(), answer)
+
+    def explain_value(self, outputs: Outputs, answer: SpanAnswer) -> Tensor:
+        """The probability of its beginning and its end, over all windows."""
+        return self._ends(outputs["logits"].float().log_softmax(0), answer).exp()
+
+    def _ends(self, scores: Tensor, answer: SpanAnswer) -> Tensor:
+        """The sum of what scores (N, 2) say of the answer's beginning and of its end."""
         chosen = answer.best or answer.null
-        if chosen is None:  # an empty context
-            return outputs["logits"].sum()
+        assert chosen is not None  # `explained` gives no other
         begin, end = chosen.places
-        return outputs["logits"][begin, 0] + outputs["logits"][end, 1]
+        return scores[begin, 0] + scores[end, 1]
 
     def _texts_of_gold(self, row: Row) -> list[str]:
         return [answer.text for answer in _gold(self.name, self.options, row)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -16,13 +17,14 @@ from unmask.batch import Batch, Example
 from unmask.encoder import Encoder, HeadConfig, Hidden, LabelHead
 from unmask.errors import UserError
 from unmask.recipe import TaskOptions
-from unmask.tasks.base import Draw, Outputs, Row, Task, placed, said_of
+from unmask.tasks.base import Draw, Outputs, Row, Task, entries, placed, said_of
 from unmask.tasks.imitation import towards
 from unmask.tasks.spans_of_tags import OUTSIDE, PLAIN, Span, Tagset, scheme
 from unmask.tasks.tag_answers import (
     TagAnswer,
     TagExample,
     Truth,
+    asked_words,
     listed,
     make_answer,
     score_answers,
@@ -71,6 +73,7 @@ class Tag(Task[TagOptions, TagAnswer]):
     Options = TagOptions
     reads_rows = True
     headline = "f1"
+    measure = "probability"
     _told = False  # that some spans of the rows are out of step with the words
 
     @classmethod
@@ -205,9 +208,37 @@ class Tag(Task[TagOptions, TagAnswer]):
         """The row's text, made of its words where it has those."""
         return self._source(row).text
 
+    def explained(
+        self, example: Example, answer: TagAnswer, wanted: str | None = None
+    ) -> tuple[Example, TagAnswer]:
+        """An entity may be named by its text or label, or any word; else it is all entities.
+
+        Where there are none, it is the tags of all words.
+        """
+        assert isinstance(example, TagExample)
+        chosen, kept = asked_words(self.name, example, answer, wanted)
+        sizes = np.cumsum([len(own) for own in example.wanted])[:-1]
+        parts = np.split(kept[example.read], sizes)
+        narrowed = [
+            (sequence, own[part])
+            for sequence, own, part in zip(example.sequences, example.wanted, parts, strict=True)
+            if part.any()
+        ]
+        sequences, places = zip(*narrowed, strict=True)
+        return replace(example, sequences=sequences, wanted=places, truth={}), chosen
+
     def explain_target(self, outputs: Outputs, answer: TagAnswer) -> Tensor:
-        """The likeliest tag's logit of each word, summed."""
-        return outputs["logits"].float().max(-1).values.sum()
+        """The logit of each word's tag, summed."""
+        return self._own(outputs["logits"].float(), answer).sum()
+
+    def explain_value(self, outputs: Outputs, answer: TagAnswer) -> Tensor:
+        """The probability of all these tags together."""
+        return self._own(outputs["logits"].float().log_softmax(-1), answer).sum().exp()
+
+    def _own(self, scores: Tensor, answer: TagAnswer) -> Tensor:
+        """What scores (n, K) say of the answer's tags, one a word: (n,)."""
+        numbers = [self.tagset.numbers[tag] for tag in answer.tags]
+        return entries(scores, numbers)
 
     def _source(self, row: Row) -> Input:
         column = self.options.inputs[0]

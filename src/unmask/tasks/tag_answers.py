@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from unmask.batch import Example
+from unmask.errors import UserError
 from unmask.tasks.base import Answer
 from unmask.tasks.spans_of_tags import OUTSIDE, Span, Tagset, spans_of
 
@@ -74,6 +75,40 @@ class TagAnswer(Answer):
             "unread": self.unread,
             **super().columns(),
         }
+
+
+def asked_words(
+    task: str, example: TagExample, answer: TagAnswer, wanted: str | None
+) -> tuple[TagAnswer, np.ndarray]:
+    """The part of an answer that `wanted` names, and which of the words (W,) it is of.
+
+    That is an entity by its text or label, or a word; without it all entities, or all words where
+    there are none.
+    """
+    entities = answer.entities
+    if wanted is not None:
+        entities = tuple(e for e in entities if wanted in (e.text, e.label, f"{e.label}: {e.text}"))
+    kept = np.zeros(len(example.words), dtype=bool)
+    for entity in entities:
+        kept |= (example.words[:, 0] >= entity.start) & (example.words[:, 1] <= entity.end)
+    if not entities:
+        kept[:] = [wanted is None or word == wanted for word in answer.words]
+    kept &= example.read
+    if not kept.any():
+        if wanted is None:
+            raise UserError(f"task {task}: the text has no words, so nothing is to be explained")
+        raise UserError(
+            f"task {task}: {wanted!r} is neither an entity that was found ({answer.short}) nor a "
+            "word of the text"
+        )
+    places = np.flatnonzero(kept)
+    own = replace(
+        answer,
+        entities=entities,
+        words=tuple(answer.words[i] for i in places),
+        tags=tuple(answer.tags[i] for i in places),
+    )
+    return own, kept
 
 
 def listed(entities: Iterable[tuple[str, str]]) -> str:

@@ -18,12 +18,21 @@ NARROWEST = 0.1  # scores that are nearer to one another than this do not get al
 _Records = Sequence[Mapping[str, Any]]
 
 
-def render(found: Mapping[str, Any]) -> str:
-    """The result of `evaluate` as HTML; all that comes from rows, labels and names is escaped."""
+def render(
+    found: Mapping[str, Any],
+    template: str = "page.html",
+    folders: Sequence[str] = (),
+    **more: Any,
+) -> str:
+    """The result of `evaluate` as HTML; all that comes from rows, labels and names is escaped.
+
+    A template of one of the packages `folders` may go on from `page.html`, with `more` values.
+    """
     groups = _groups(found["scores"])
     shown = {(task["task"], task["split"]): task for task in found["tasks"]}
     return fill(
-        "page.html",
+        template,
+        *folders,
         found=found,
         metrics=METRICS,
         unbounded=UNBOUNDED,
@@ -41,6 +50,7 @@ def render(found: Mapping[str, Any]) -> str:
         tasks=_distinct(item["task"] for item in found["worst"]),
         truths=_choosable(found),
         tag_names=[tag for tag in TAGS if any(item.get(tag) for item in found["worst"])],
+        **more,
     )
 
 

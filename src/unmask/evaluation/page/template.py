@@ -11,8 +11,11 @@ from unmask.evaluation.page.charts import score_bar, spread
 from unmask.evaluation.page.words import ENGLISH
 
 
-def fill(template: str, **values: Any) -> str:
+def fill(template: str, *folders: str, **values: Any) -> str:
     """A page; all that is put into it is escaped.
+
+    Templates are looked for in the packages `folders`, then here. The `page.css` of each adds to
+    the style.
 
     Should anything slip through all the same: by the page's policy its own script runs and no
     other, and nothing is loaded.
@@ -20,7 +23,7 @@ def fill(template: str, **values: Any) -> str:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     jinja = Environment(
-        loader=FunctionLoader(_text),
+        loader=FunctionLoader(lambda name: _first(name, (*folders, __package__))),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -30,7 +33,7 @@ def fill(template: str, **values: Any) -> str:
     script = _text("page.js")
     return jinja.get_template(template).render(
         t=ENGLISH,
-        style=_text("page.css"),
+        style="\n".join(_text("page.css", one) for one in (__package__, *folders)),
         script=script,
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         spread=spread,
@@ -39,8 +42,13 @@ def fill(template: str, **values: Any) -> str:
     )
 
 
-def _text(name: str) -> str:
-    return (files(__package__) / name).read_text(encoding="utf-8")
+def _first(name: str, folders: tuple[str, ...]) -> str | None:
+    """The text of a file in the first of these packages that has it."""
+    return next((_text(name, one) for one in folders if (files(one) / name).is_file()), None)
+
+
+def _text(name: str, folder: str = __package__) -> str:
+    return (files(folder) / name).read_text(encoding="utf-8")
 
 
 def _cut(text: str, longest: int) -> str:

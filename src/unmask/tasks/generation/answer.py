@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from unmask.errors import UserError
 from unmask.tasks.base import Answer
 
 
@@ -34,6 +38,7 @@ class TextAnswer(Answer):
     texts: tuple[Written, ...]
     reading: Reading | None = None
     unknown: int = 0  # pieces of the source that the vocabulary lacks
+    asked: tuple[int, ...] = ()  # the ids that an explanation is of
 
     @property
     def short(self) -> str:
@@ -76,3 +81,22 @@ class TextAnswer(Answer):
                 for t in self.texts
             ]
         return {**found, "unknown": self.unknown, **super().columns()}
+
+
+def asked_pieces(task: str, pieces: Sequence[str], first: int, wanted: str | None) -> np.ndarray:
+    """Places (n,) of the pieces of a text to explain: all from `first` on, or the one wanted."""
+    written = range(first, len(pieces))
+    if not written:
+        raise UserError(f"task {task}: nothing was written, so nothing is to be explained")
+    if wanted is None:
+        return np.array(written)
+    found = [i for i in written if wanted in (pieces[i], pieces[i].lstrip("#▁Ġ"))]
+    if not found and wanted.isdigit() and int(wanted) - 1 in written:
+        found = [int(wanted) - 1]
+    if not found:
+        some = " ".join(pieces[i] for i in written[:20])
+        raise UserError(
+            f"task {task}: {wanted!r} is no piece of what was written; name one by itself or its "
+            f"number, from {first + 1} to {len(pieces)}: {some}"
+        )
+    return np.array(found[:1])

@@ -74,7 +74,7 @@ class Lessons:
         return Prompt(
             source.ids, source.kinds, np.zeros(0, dtype=np.int64), room=room - 1,
             dropped=source.dropped, empty=not texts[-1].strip(),
-            unknown=self.pieces.lacking(source, texts),
+            unknown=self.pieces.lacking(source, texts), origin=source,
         )  # fmt: skip
 
     def of(self, row: Mapping[str, Any], limit: int | None, learn: bool) -> Iterator[Lesson]:

@@ -23,6 +23,7 @@ class Prompt:
     dropped: int = 0  # tokens of the source or of the beginning that were cut
     empty: bool = False  # there is a source column, and nothing in it
     unknown: tuple[str, ...] = ()  # the source's words that the vocabulary lacks, in order
+    origin: Encoded | None = None  # the source as it was tokenised
 
     @property
     def open(self) -> bool:
@@ -36,7 +37,8 @@ class Prompt:
 
     def sequence(self, written: np.ndarray, kind: int, causal: bool = True) -> Sequence:
         """The prompt's source with these pieces (m,) of the text behind it."""
-        parts = (Segment(self.ids, self.kinds), Segment(written, kind))
+        source = Segment(self.ids, self.kinds, origin=self.origin)
+        parts = (source, Segment(written, kind))
         return Sequence(parts, self.prefix, self.dropped, causal)
 
 
