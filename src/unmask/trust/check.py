@@ -102,10 +102,8 @@ def _by_language(
         text = task.texts(row)[0]
         if not text.strip():
             continue
-        if isinstance(tag, Column):
-            code = str(row.get(tag.column))
-        else:
-            code = tag or only or guess(text)
+        said = row.get(tag.column) if isinstance(tag, Column) else tag or only
+        code = str(said or guess(text))
         own = found.setdefault(code, [])
         if len(own) < count:
             own.append(row)
@@ -113,9 +111,7 @@ def _by_language(
     if lacking:
         notes.append(f"no tests in {', '.join(lacking)}: there are in {', '.join(languages())}")
     if tag is None and only is None:
-        notes.append(
-            "languages are not tagged: Chinese by its characters, the rest is taken for en"
-        )
+        notes.append("languages are not tagged: what is not Chinese is taken for en")
     kept = {c: r for c, r in sorted(found.items()) if c in languages() and only in (None, c)}
     if not kept:
         raise UserError(
