@@ -24,7 +24,7 @@ from unmask.recipe import Run, TaskOptions
 from unmask.trust.labels import FOLDS, character_vectors, probabilities, suspects
 from unmask.trust.overlap import NEAR, overlaps
 
-MOST = 20_000  # rows of a task whose labels are looked at
+MOST = 10_000  # rows of a task whose labels are looked at
 LISTED = 100  # rows of each finding that are given
 
 
@@ -96,14 +96,14 @@ def _of_task(
         if split != "train":
             found["leaks"].append(_leaks(own, train, near))
     found["clashes"] = _clashes(rows)
-    found["labels"] = _labels(name, options, rows, vectors, found["notes"])
+    found["labels"] = _labels(name, rows, vectors, found["notes"])
     return found
 
 
 def _read(split: str, rows: Rows, options: TaskOptions) -> list[_Row]:
     label = getattr(options, "label", None)
     single = options.kind == "classify" and not getattr(options, "multi_label", False)
-    columns = [*options.inputs, *([label] if single else [])]
+    columns = [*options.inputs, *([str(label)] if single else [])]
     found = []
     for i, cells in enumerate(rows.values(columns)):
         text = " | ".join(str(cell) for cell in cells[: len(options.inputs)])
@@ -156,7 +156,6 @@ def _clashes(parts: dict[str, list[_Row]]) -> list[dict[str, Any]]:
 
 def _labels(
     name: str,
-    options: TaskOptions,
     parts: dict[str, list[_Row]],
     vectors: Vectors,
     notes: list[str],
@@ -164,9 +163,7 @@ def _labels(
     """Rows of all splits whose labels are doubted."""
     rows = [row for own in parts.values() for row in own if row.label is not None]
     if not rows:
-        notes.append(
-            f"labels are looked at of kind classify with one label; this is {options.kind}"
-        )
+        notes.append("its labels are not looked at: only those of classify with one label are")
         return None
     count = Counter(row.label for row in rows)
     rare = {label for label, n in count.items() if n < FOLDS}

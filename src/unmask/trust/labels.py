@@ -50,7 +50,7 @@ def probabilities(
             p = np.exp(z - z.max(1, keepdims=True))
             p /= p.sum(1, keepdims=True)
         else:
-            model = LogisticRegression(C=10, max_iter=300).fit(x[train], labels[train])
+            model = LogisticRegression(C=10, max_iter=100, tol=1e-3).fit(x[train], labels[train])
             p = model.predict_proba(x[test])
         found[np.ix_(test, seen)] = p
     return found
@@ -74,7 +74,7 @@ def suspects(p: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> list[Su
 
 
 def character_vectors(texts: Sequence[str], advance: Callable[[int], None]) -> np.ndarray:
-    """Vectors (N, 256) of length 1 from groups of two to four characters, where there is no trunk."""
+    """Vectors (N, 256) of length 1 from two to four characters, where there is no trunk."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
