@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from unmask.model import Model
 from unmask.tasks import Draw, Row, Task, known, row_rng
 from unmask.tasks.pooled import PooledTask
 
-log = logging.getLogger("unmask")
+_LOOKED_AT = 16 * known.BANK  # training rows among which those to keep are chosen
 
 
 def calibrate(
@@ -59,12 +59,21 @@ def _learn_known(
     """Teach a task to tell rows that are like none of those it learnt from, if it is to know."""
     if task.known_by is None:
         return
-    which = known.spread_over(task.groups(train))
-    some = train.pick(which) if isinstance(train, Rows) else [train[i] for i in which]
+    some = _pick(train, _drawn(len(train), _LOOKED_AT))
+    some = _pick(some, known.spread_over(task.groups(some)))
     with progress.bar("what is known", len(some) + len(valid)) as advance:
         learnt, held = look(model, task, some, advance), look(model, reader, valid, advance)
     record, task.tensors = known.fit(learnt, held, task.known_by)
     task.calibration["known"] = {"form": model.precision, **record}
+
+
+def _drawn(n: int, most: int) -> np.ndarray:
+    """So many of n numbers at most, always the same, in order."""
+    return np.arange(n) if n <= most else np.sort(np.random.default_rng(0).permutation(n)[:most])
+
+
+def _pick(rows: Sequence[Row], which: np.ndarray) -> Sequence[Row]:
+    return rows.pick(which) if isinstance(rows, Rows) else [rows[i] for i in which]
 
 
 def look(
