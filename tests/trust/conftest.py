@@ -1,11 +1,7 @@
-"""A bundle of sentiment in three languages, and the command as a person types it."""
+"""A bundle of sentiment in three languages."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,25 +46,3 @@ def sentiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "r.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
     unmask.train(folder / "r.yaml", folder / "run")
     return folder
-
-
-Command = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def command(tmp_path: Path) -> Command:
-    """A function that runs `unmask` in an empty folder and checks the exit code."""
-
-    def run(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "unmask", *map(str, words)],
-            cwd=tmp_path,
-            env={**os.environ, "COLUMNS": "200"},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == code, done.stderr
-        assert "Traceback" not in done.stderr
-        return done
-
-    return run

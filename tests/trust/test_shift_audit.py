@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 from scipy.spatial.distance import jensenshannon
+from typer.testing import CliRunner
 
+from unmask.cli.app import app
 from unmask.errors import UserError
 from unmask.trust.audit import audit
 from unmask.trust.labels import probabilities, suspects
 from unmask.trust.overlap import overlaps
 from unmask.trust.shift import shift
 from unmask.trust.sketch import Sketch, add_up, distances, divergence, parts, random_features, words
-
-Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def units(seed: int, rows: int, moved: float = 0.0) -> np.ndarray:
@@ -189,31 +188,58 @@ def test_audit_of_a_bundle_uses_its_trunk(sentiment: Path) -> None:
         audit(sentiment / "run" / "bundle", only="music")
 
 
-def test_every_command(sentiment: Path, leaky: Path, command: Command) -> None:
+def test_every_command(
+    sentiment: Path, leaky: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process: each of its own would load PyTorch again."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*words: object) -> str:
+        done = CliRunner().invoke(app, [str(word) for word in words])
+        assert done.exit_code == 0, done.exception
+        return done.output
+
+    def mistake(*words: object) -> str:
+        done = CliRunner().invoke(app, [str(word) for word in words])
+        assert isinstance(done.exception, UserError)
+        return str(done.exception)
+
     bundle = sentiment / "run" / "bundle"
     train, test = sentiment / "train.csv", sentiment / "test.csv"
-    answers: Any = json.loads(
-        command("predict", bundle, "The film was good.", "--json", "--option", "coverage=0.8",
-                "--option", "risk=0.4").stdout
-    )  # fmt: skip
-    assert {"set", "abstains", "promise", "known", "strangeness"} <= answers[0].keys()
-    table = command("predict", bundle, "The film was good.", "--option", "coverage=0.8")
-    assert "promised" in table.stdout
-    assert "0.8 of such sets hold the truth" in table.stderr
-    wrong = command("predict", bundle, "A text", "--option", "coverage=1.5", code=2)
-    assert "between 0 and 1" in wrong.stderr
-    scores = command("eval", bundle, "--html", "scores.html").stdout
-    assert "sets and intervals" in scores
-    assert "AURC" in scores
-    said = command("calibrate", bundle, "again").stdout
-    assert "wrote again" in said
-    shown = command("check", bundle, "--count", 5, "--html", "b.html").stdout
+    text, wish = "The film was good.", "coverage=0.8"
+    table = command("predict", bundle, text, "--option", wish, "--option", "risk=0.4")
+    assert "promised" in table
+    assert "0.8 of such sets hold the truth" in table
+    assert "known" in table
+    assert "between 0 and 1" in mistake("predict", bundle, "A text", "--option", "coverage=1.5")
+    assert "sets and intervals" in command("eval", bundle, "--html", "scores.html")
+    assert "Hold the truth" in (tmp_path / "scores.html").read_text(encoding="utf-8")
+    assert "wrote again" in command("calibrate", bundle, "again")
+    shown = command("check", bundle, "--count", 5, "--html", "b.html")
     assert "95 % interval" in shown
     assert "accuracy against typos, zh" in shown
-    assert "other words are used" in command("shift", train, leaky / "train.csv").stdout
-    assert "vectors" in command("shift", train, test, "--bundle", bundle, "--json").stdout
-    assert "also stand" in command("audit", leaky / "r.yaml").stdout
+    assert "other words are used" in command("shift", train, leaky / "train.csv")
+    found = json.loads(command("shift", train, test, "--json"))
+    assert set(found["distances"]) == {"lengths", "vocabulary", "labels"}
+    assert "also stand" in command("audit", leaky / "r.yaml")
     for name in ("calibrate", "check", "shift", "audit"):
-        assert "Example: unmask" in command(name, "--help").stdout
-    assert "no behaviour tests" in command("check", bundle, "--language", "xx", code=2).stderr
-    assert "no column 'none'" in command("shift", train, test, "--text", "none", code=2).stderr
+        assert "Example: unmask" in command(name, "--help")
+    assert "no behaviour tests" in mistake("check", bundle, "--language", "xx")
+    assert "no column 'none'" in mistake("shift", train, test, "--text", "none")
+
+
+def test_a_promise_as_a_person_types_it(sentiment: Path, tmp_path: Path) -> None:
+    words = ["predict", str(sentiment / "run" / "bundle"), "A film.", "--json", "--option"]
+    done = subprocess.run(
+        [sys.executable, "-m", "unmask", *words, "coverage=0.8"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    (answer,) = json.loads(done.stdout)
+    assert {"set", "promise", "known", "strangeness"} <= answer.keys()
+    assert "0.8 of such sets" in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-m", "unmask", *words, "coverage=much"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("write coverage=0.9")
