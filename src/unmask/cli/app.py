@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from unmask.cli import convert, learn, tokenizer, use
+from unmask.cli import convert, learn, tokenizer, trust, use
 from unmask.cli.corpus import corpus
 from unmask.cli.doctor import doctor
-from unmask.cli.shrink import shrink
-from unmask.cli.tune import tune
 from unmask.cli.explain import explain, probe
 from unmask.cli.report import report
+from unmask.cli.shrink import shrink
+from unmask.cli.tune import tune
 from unmask.cli.twins import twins
 
 app = typer.Typer(
@@ -25,6 +25,10 @@ app.command()(learn.train)
 app.command("eval")(learn.evaluate)
 app.command()(twins)
 app.command()(shrink)
+app.command()(trust.calibrate)
+app.command()(trust.check)
+app.command()(trust.shift)
+app.command()(trust.audit)
 app.command()(use.predict)
 app.command()(use.write)
 app.command()(use.fill)

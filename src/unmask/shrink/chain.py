@@ -15,6 +15,7 @@ from typing import Any
 
 from unmask import bundle, files
 from unmask.errors import UserError
+from unmask.evaluation.fitting import calibrate
 from unmask.evaluation.pairs import Held, Scored
 from unmask.interop import resolve
 from unmask.machine.threads import available_cpus, use_available_cpus
@@ -26,7 +27,7 @@ from unmask.shrink.material import Material, material
 from unmask.shrink.recover import recover
 from unmask.shrink.steps import Step, changed, parse
 from unmask.shrink.vocabulary import trim
-from unmask.training.loop import calibrate, evaluate
+from unmask.training.loop import evaluate
 from unmask.tuning.tune import BASE, tune
 
 log = logging.getLogger("unmask")
@@ -70,7 +71,7 @@ class Chain:
             self.model = changed(self.model, step, self.material)
             self.half = step.name == "bf16"
             if not step.keeps:
-                calibrate(self.model, self.material.valid())
+                calibrate(self.model, self.material.valid(), self.material.train())
         seconds = time.perf_counter() - start
         self.figures.append({"step": str(step), "seconds": seconds, **self.measured()})
         return self.figures[-1]

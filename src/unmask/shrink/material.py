@@ -79,6 +79,10 @@ class Material:
         """The rows to fit calibration on."""
         return {name: own.valid for name, own in self.splits.items() if own.valid is not None}
 
+    def train(self) -> dict[str, Rows]:
+        """The rows that tasks learnt from."""
+        return {name: own.train for name, own in self.splits.items() if own.train is not None}
+
     def losses(self, model: Model) -> Losses:
         """Losses that say what matters: the tasks' on training rows, or of all that comes out."""
         told = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Many
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -11,7 +12,8 @@ from torch import nn
 from unmask.batch import Batch, Sequence
 from unmask.encoder import Encoder, HeadConfig, Hidden, LabelHead
 from unmask.recipe import TaskOptions
-from unmask.tasks.base import AnyAnswer, AnyOptions, Outputs, Task
+from unmask.tasks.base import AnyAnswer, AnyOptions, Outputs, Row, Task
+from unmask.tasks.known import Known, Score, judge, needs_vectors
 
 
 class PooledOptions(TaskOptions):
@@ -50,6 +52,7 @@ class PooledTask(Task[AnyOptions, AnyAnswer]):
         return "mean" if self.head.pooling == "mean" else "cls"
 
     width: int  # numbers a sequence that the head gives
+    watched: bool = False  # whether outputs hold the vectors too, which say what is known
 
     def wanted(self, sequence: Sequence) -> np.ndarray:
         """The positions that the head pools."""
@@ -59,8 +62,28 @@ class PooledTask(Task[AnyOptions, AnyAnswer]):
         return LabelHead(encoder.config, self.head, self.width)
 
     def outputs(self, head: nn.Module, hidden: Hidden, batch: Batch) -> Outputs:
-        x = hidden.wanted  # (N, D)
-        return {"logits": head(x, batch.wanted_owner, batch.sequences)}  # (S, width)
+        seen = hidden.wanted, batch.wanted_owner, batch.sequences  # (N, D), (N,)
+        found = {"logits": head(*seen)}  # (S, width)
+        if self.watched or needs_vectors(self.calibration.get("known")):
+            assert isinstance(head, LabelHead)
+            found["vector"] = head.vectors(*seen)  # (S, D)
+        return found
+
+    @property
+    def known_by(self) -> Score | None:
+        """The score that is to say what is known, if any."""
+        return None
+
+    def known_of(self, outputs: Outputs) -> Many[Known | None]:
+        """Of each sequence whether it is like those learnt from; None where nothing can tell."""
+        record = self.calibration.get("known")
+        if not record:
+            return [None] * len(outputs["logits"])
+        return judge(record, self.tensors, outputs.get("vector"), outputs["logits"])
+
+    def groups(self, rows: Many[Row]) -> np.ndarray:
+        """The group of each row, (n,), among which a strange row has no place: its label's."""
+        return np.zeros(len(rows), dtype=np.int64)
 
     def targets(self, batch: Batch) -> int:
         return len(batch.truth["label"])

@@ -19,12 +19,12 @@ from unmask.data.rows import Rows
 from unmask.errors import UserError
 from unmask.evaluation.bootstrap import paired
 from unmask.evaluation.choosing import calibration_tally
+from unmask.evaluation.fitting import calibrate
 from unmask.evaluation.pairs import Held, scored
 from unmask.evaluation.scores import judge, laid_out
 from unmask.jobs import unseen
 from unmask.model import Model
 from unmask.tasks import Row, Task
-from unmask.training.loop import calibrate
 
 ALONE = 64  # texts that are also computed alone
 
@@ -142,9 +142,9 @@ def _task(model: Model, form: Model, name: str, rows: Rows) -> dict[str, Any]:
             errors[side] = error
     if len(errors) == 2:
         found["ece"] = errors
-    calibrate(form, {name: rows})
+    calibrate(form, {name: rows}, {})
     with _own_calibration(task):
-        calibrate(model, {name: rows})
+        calibrate(model, {name: rows}, {})
         held = Held("valid", rows, 0)
         before, after = scored(model, name, held), scored(form, name, held)
     change = after.value - before.value
@@ -163,12 +163,12 @@ def _task(model: Model, form: Model, name: str, rows: Rows) -> dict[str, Any]:
 
 
 def _ece(model: Model, name: str, rows: Rows) -> float | None:
-    """The calibration error on odd rows, calibrated on even ones; None of a task without choices."""
+    """The calibration error on odd rows, fitted to even ones; None of a task without choices."""
     task = model.task(name)
     odd, even = (rows.pick(np.arange(start, len(rows), 2)) for start in (1, 0))
     if not len(odd):
         return None
-    calibrate(model, {name: even})
+    calibrate(model, {name: even}, {})
     (judged,) = judge(model, [(task, odd)])
     answers, own, _ = laid_out(judged)
     choices = task.choices(answers, own) if answers else None
@@ -203,8 +203,8 @@ def _outputs(
 @contextmanager
 def _own_calibration(task: Task[Any, Any]) -> Iterator[None]:
     """What is fitted to a task meanwhile is forgotten."""
-    before = dict(task.calibration)
+    before = dict(task.calibration), task.tensors
     try:
         yield
     finally:
-        task.calibration = before
+        task.calibration, task.tensors = before
