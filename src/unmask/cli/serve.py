@@ -37,6 +37,9 @@ def serve(
         float, typer.Option(min=0.001, help="Seconds that a batch should take at most")
     ] = 0.05,
     cache_mb: Annotated[int, typer.Option(min=0, help="Memory for answers, of each model")] = 64,
+    read_seconds: Annotated[
+        float, typer.Option(min=0.1, help="In which headers, and then a body, must have come")
+    ] = 20.0,
     max_items: Annotated[int, typer.Option(min=1, help="Texts in one request")] = 1024,
     max_body_mb: Annotated[int, typer.Option(min=1, help="Size of one request")] = 4,
 ) -> None:
@@ -70,5 +73,6 @@ def serve(
         cache_bytes=cache_mb << 20,
         body_bytes=max_body_mb << 20,
         items=max_items,
+        body_seconds=read_seconds,
     )
     run(bundles, settings, api_key_file, tls_cert, tls_key)

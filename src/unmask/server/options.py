@@ -36,9 +36,7 @@ def check_options(task: Task[Any, Any], options: Mapping[str, Any]) -> None:
             raise bad_input(f"task {task.name}: there is no option {key!r:.80}; {said}")
         right = isinstance(value, bool) if key == "jointly" else _is_count(value)
         if not right:
-            raise Refusal(
-                422, "bad_input", f"task {task.name}: option {key} cannot be {value!r:.80}"
-            )
+            raise bad_input(f"task {task.name}: option {key} cannot be {value!r:.80}")
 
 
 def _is_count(value: Any) -> bool:
