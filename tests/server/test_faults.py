@@ -1,4 +1,4 @@
-"""A worker killed, a bundle swapped, SIGTERM, all under load: the fate of every request is known."""
+"""A worker killed, a bundle swapped, SIGTERM, all under load: every request's fate is known."""
 
 from __future__ import annotations
 

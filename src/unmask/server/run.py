@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -29,6 +30,15 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.fleet = fleet
         self._reloading: set[asyncio.Task[dict[str, str]]] = set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say where."""
+        await super().startup(sockets)
+        scheme = "https" if self.config.is_ssl else "http"
+        for one in sockets or ():
+            host, port = one.getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            log.info("serving %s on %s://%s:%d", ", ".join(self.fleet.models), scheme, shown, port)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -108,10 +118,6 @@ async def _serve(
     listening = config.bind_socket()
     try:
         await fleet.start()
-        scheme = "https" if certificate else "http"
-        host, port = listening.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        log.info("serving %s on %s://%s:%d", ", ".join(fleet.models), scheme, shown, port)
         await Server(config, fleet).serve(sockets=[listening])
     finally:
         listening.close()
