@@ -9,6 +9,7 @@ from unmask.cli.corpus import corpus
 from unmask.cli.doctor import doctor
 from unmask.cli.explain import explain, probe
 from unmask.cli.report import report
+from unmask.cli.serve import serve
 from unmask.cli.shrink import shrink
 from unmask.cli.tune import tune
 from unmask.cli.twins import twins
@@ -38,6 +39,7 @@ app.command()(tune)
 app.command()(explain)
 app.command()(probe)
 app.command()(report)
+app.command()(serve)
 app.command("import")(convert.import_)
 app.command("export")(convert.export)
 app.command()(doctor)

@@ -1,0 +1,1 @@
+"""Models behind HTTP: scheduling, the interfaces that clients know, safety, and a page."""

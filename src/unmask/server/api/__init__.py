@@ -1,0 +1,1 @@
+"""The interfaces that clients know, one file each."""

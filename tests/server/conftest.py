@@ -1,0 +1,169 @@
+"""A tiny bundle with a task of every kind, and one server process that the tests share."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import torch
+
+from unmask import save
+from unmask.encoder import Encoder, EncoderConfig
+from unmask.inputs.text import TextInput
+from unmask.inputs.vocabulary import SPECIAL, wordpiece
+from unmask.model import Model
+from unmask.server.keys import SCOPES
+from unmask.tasks import KINDS, OPTIONS
+
+WORDS = """a the film was good bad great dull it is not and very one two three cat dog runs sleeps
+how are you hello world what time who where when why red green blue in paris ada lives ##s ##ing
+##ed ? .""".split()
+TASKS = {
+    "mood": ("classify", {}, {"labels": ["bad", "fine", "good"]}),
+    "topics": ("classify", {"multi_label": True}, {"labels": ["animals", "films"]}),
+    "stars": ("regress", {}, {"mean": 3.0, "deviation": 1.0}),
+    "names": ("tag", {}, {"tags": ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"], "strict": True}),
+    "answer": ("span", {"overlap": 4}, {}),
+    "words": ("mlm", {}, {}),
+    "near": ("embed", {"label": "label"}, {}),
+    "rank": ("rerank", {}, {}),
+    "translate": ("generate", {"target": "target", "target_length": 12}, {}),
+    "parts": ("order", {}, {}),
+}
+
+
+def tiny_model(seed: int = 0, max_length: int = 48) -> Model:
+    """Random weights, and a task of every kind."""
+    torch.manual_seed(seed)
+    text = TextInput(wordpiece({w: i for i, w in enumerate([*SPECIAL, *WORDS])}, True), max_length)
+    config = EncoderConfig(
+        vocab_size=len(SPECIAL) + len(WORDS),
+        hidden_size=16,
+        num_layers=2,
+        num_heads=2,
+        intermediate_size=24,
+        max_positions=max_length,
+        num_segments=2,
+    )
+    encoder = Encoder(config)
+    tasks, heads = {}, {}
+    for name, (kind, options, facts) in TASKS.items():
+        read = OPTIONS[kind].model_validate({"kind": kind, **options})
+        tasks[name] = KINDS[kind](name, read, text, facts)
+        heads[name] = tasks[name].build(encoder)
+    model = Model(encoder, text, tasks, heads)
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def model() -> Model:
+    """What the bundle holds."""
+    return tiny_model()
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Path:
+    """A bundle of random weights with a task of every kind that is served."""
+    path = tmp_path_factory.mktemp("bundles") / "tiny"
+    scores = [{"task": "mood", "split": "test", "metric": "accuracy", "value": 0.5, "rows": 40}]
+    save(model, path, scores=scores, card="# tiny\n\nMade for tests.\n")
+    return path
+
+
+class Running:
+    """A server process, and a client of it."""
+
+    def __init__(self, sources: list[str], *options: str) -> None:
+        command = [sys.executable, "-m", "unmask", "serve", *sources, "--port", "0", *options]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+        self.lines: list[str] = []
+        self.url = ""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+            if found := re.search(r"on (https?://\S+)$", line):
+                self.url = found[1]
+                break
+        self.port = int(self.url.rpartition(":")[2]) if self.url else 0
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        self.lines += self.process.stderr
+
+    def stop(self) -> int:
+        """SIGTERM, and the code that the process ends with."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def children(self) -> list[int]:
+        """The process ids of its workers."""
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(one) for one in path.read_text().split()]
+
+
+@pytest.fixture(scope="session")
+def server(bundle: Path) -> Iterator[Running]:
+    """One server process that many tests share."""
+    running = Running([f"tiny={bundle}"], "--workers", "1", "--max-items", "64")
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def client(server: Running) -> Iterator[httpx.Client]:
+    """A client of the shared server."""
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key for each scope."""
+    path = tmp_path_factory.mktemp("keys") / "keys"
+    lines = ["# of the tests", *(f"{name}-key-0123456789 {name}" for name in SCOPES), ""]
+    path.write_text("\n".join(lines))
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture(scope="session")
+def guarded(bundle: Path, key_file: Path) -> Iterator[Running]:
+    """A server with keys, that waits for nobody."""
+    options = ("--workers", "1", "--read-seconds", "1.5", "--api-key-file", str(key_file))
+    running = Running([str(bundle)], *options)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def make_model() -> Callable[..., Model]:
+    """A function that makes the model anew, with another seed."""
+    return tiny_model
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Running]]:
+    """A function that starts a server of the test's own."""
+    started: list[Running] = []
+
+    def begin(sources: list[str], *options: str) -> Running:
+        started.append(Running(sources, *options))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        one.stop()

@@ -1,0 +1,180 @@
+"""The page in a real browser: every kind of task, both languages, and axe finds nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from shutil import which
+from typing import Any
+
+import pytest
+
+from unmask.model import Model
+
+CHROMIUM = which("chromium") or which("chromium-browser")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None or find_spec("playwright") is None,
+    reason="NOT TESTED IN A BROWSER: needs the package playwright and the system's chromium",
+)
+TEXT = "ada lives in paris"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser: Any, server: Any) -> Iterator[Callable[..., Any]]:
+    """A function that opens the page; at the end nothing was complained of or fetched elsewhere."""
+    complaints: list[str] = []
+    fetched: list[str] = []
+    opened: list[Any] = []
+
+    def visit(task: str = "", url: str = server.url, **settings: Any) -> Any:
+        page = browser.new_page(**{"viewport": {"width": 1100, "height": 900}} | settings)
+        page.set_default_timeout(40_000)
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: fetched.append(request.url))
+        page.goto(url)
+        page.wait_for_selector('[role="tab"]')
+        if task:
+            page.click(f"#tab-{task}")
+        opened.append(page)
+        return page
+
+    yield visit
+    for page in opened:
+        assert page.evaluate("window.hacked") is None
+        page.close()
+    # What the server refused on purpose is said by the browser too.
+    assert [said for said in complaints if "status of 422" not in said] == []
+    assert all(url.startswith(server.url) for url in fetched)
+
+
+def ask(page: Any, *texts: str) -> Any:
+    """Fill the fields, ask, and wait for what is shown."""
+    for area, text in zip(page.query_selector_all("textarea"), texts, strict=True):
+        area.fill(text)
+    page.click("#go")
+    page.wait_for_selector("#go:not([disabled])")
+    page.wait_for_selector("#result > *")
+    assert page.query_selector("#result .error") is None, page.inner_text("#result")
+    return page.query_selector("#result")
+
+
+def test_every_kind_of_task(visit: Callable[..., Any], model: Model) -> None:
+    page = visit("mood")
+    shown = ask(page, TEXT)
+    own = model.predict("mood", TEXT)[0].probabilities
+    assert shown.query_selector("dt.first").inner_text() == max(own, key=lambda k: own[k])
+    assert len(shown.query_selector_all("meter")) == 3
+    assert "6 tokens read" in shown.inner_text()
+
+    page.click("#tab-names")
+    found = [e.text for e in model.predict("names", TEXT)[0].entities]
+    shown = ask(page, TEXT)
+    marks = [mark.text_content() for mark in shown.query_selector_all("mark")]
+    assert all(text in mark for text, mark in zip(found, marks, strict=True))
+
+    page.click("#tab-answer")
+    shown = ask(page, "who lives ?", TEXT)
+    answer = model.predict("answer", [("who lives ?", TEXT)])[0].text
+    assert shown.query_selector("mark").inner_text() == answer
+
+    page.click("#tab-words")
+    shown = ask(page, "the [MASK] was [MASK]")
+    guesses = model.fill("the [MASK] was [MASK]").guesses
+    options = [own.query_selector("option").inner_text() for own in
+               shown.query_selector_all("select.fill")]  # fmt: skip
+    assert [text.split(" (")[0] for text in options] == [g.candidates[0][0] for g in guesses]
+
+    page.click("#tab-rank")
+    shown = ask(page, "film", "a cat\na film\n")
+    best = model.rank("rank", "film", ["a cat", "a film"])[0][0]
+    assert shown.query_selector("dt.first").inner_text() == best
+
+    page.click("#tab-near")
+    shown = ask(page, "a film\nthe film\na cat")
+    assert len(shown.query_selector_all("meter")) == 2
+
+    page.click("#tab-translate")
+    shown = ask(page, "hello world")
+    assert model.predict("translate", "hello world")[0].short in shown.inner_text()
+
+    page.click("#tab-stars")
+    assert model.predict("stars", TEXT)[0].short in ask(page, TEXT).inner_text()
+
+
+def test_hostile_texts_stay_texts(visit: Callable[..., Any]) -> None:
+    page = visit("names")
+    hostile = '<img src=x onerror="window.hacked = 1"> <script>window.hacked = 1</script> cat'
+    assert "<img" in ask(page, hostile).inner_text()
+    assert page.query_selector("#result img, #result script") is None
+
+
+def test_errors_and_what_was_cut_are_said(visit: Callable[..., Any]) -> None:
+    page = visit("mood")
+    assert "cut" in ask(page, "the cat " * 60).inner_text()
+    page.click("#tab-words")
+    assert ask(page, "the cat").inner_text()
+    page.click("#tab-rank")
+    for area in page.query_selector_all("textarea"):
+        area.fill("")
+    page.click("#go")
+    page.wait_for_selector("#result .error")
+    assert "nothing to answer" in page.inner_text("#result")
+
+
+def test_keyboard_languages_and_load(visit: Callable[..., Any]) -> None:
+    page = visit("mood")
+    page.keyboard.press("ArrowRight")
+    assert page.get_attribute("#tab-topics", "aria-selected") == "true"
+    page.focus("textarea")
+    page.keyboard.type("a good film")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("#result meter")
+    assert page.inner_text("#scores td.number") == "0.5000"
+    assert "tokens a second" in page.inner_text("#load")
+    page.select_option("#language", "zh")
+    assert page.inner_text("#go") == "提交"
+    assert page.get_attribute("html", "lang") == "zh"
+    assert page.input_value("textarea") == "a good film"
+    again = visit(locale="zh-CN")
+    assert again.inner_text("#go") == "提交"
+
+
+def test_a_dropped_file_is_read(visit: Callable[..., Any]) -> None:
+    page = visit("mood")
+    page.evaluate(
+        """() => {
+          const data = new DataTransfer();
+          data.items.add(new File(["a dropped film"], "a.txt", { type: "text/plain" }));
+          document.querySelector("textarea").dispatchEvent(
+            new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+        }"""
+    )
+    page.wait_for_function("document.querySelector('textarea').value === 'a dropped film'")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(visit: Callable[..., Any], scheme: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    for task, texts in {"mood": [TEXT], "names": [TEXT], "words": ["the [MASK] was"]}.items():
+        page = visit(task, color_scheme=scheme)
+        ask(page, *texts)
+        results = Axe().run(page)
+        assert results.violations_count == 0, results.generate_report()
+
+
+def test_a_phone_scrolls_one_way(visit: Callable[..., Any]) -> None:
+    page = visit("mood", viewport={"width": 360, "height": 740})
+    ask(page, "the film was good " * 8)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
