@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +19,24 @@ from unmask.encoder import Encoder, EncoderConfig
 from unmask.inputs.text import TextInput
 from unmask.inputs.vocabulary import SPECIAL, wordpiece
 from unmask.machine.threads import available_cpus
+
+# A process for each command costs three seconds of importing. This one has imported what commands
+# need, and is forked for each: nothing else of it has run.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(
+    ["unmask.cli.main", "unmask.cli.app", "unmask.cli.tables", "unmask.training.run"]
+)
+COMMAND = """
+import os, sys
+os.chdir(folder)
+os.environ.clear()
+os.environ.update(environment)
+for number, path in ((1, out), (2, err)):
+    os.dup2(os.open(path, os.O_WRONLY), number)
+sys.argv = ["unmask", *words]
+from unmask.cli.main import main
+main()
+"""
 
 WORDS = [
     "a",
@@ -184,3 +205,31 @@ def tiny_config(style: str, **changes: object) -> EncoderConfig:
         "attention_dropout": 0.0,
     }
     return EncoderConfig(**(shape | CONFIGS[style] | changes))
+
+
+@pytest.fixture
+def typed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Run `unmask` in a folder, in a process of its own, as somebody types it."""
+    said = tmp_path_factory.mktemp("said")
+
+    def run(folder: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
+        out, err = said / "out", said / "err"
+        for path in (out, err):
+            path.write_text("")
+        names = {
+            "folder": str(folder),
+            "environment": dict(os.environ),
+            "out": str(out),
+            "err": str(err),
+            "words": [str(word) for word in words],
+        }
+        process = SERVER.Process(target=exec, args=(COMMAND, names))
+        process.start()
+        process.join(120)
+        if process.exitcode is None:
+            process.kill()
+            raise TimeoutError(f"unmask {' '.join(names['words'])}: still running after 120 s")
+        found = [path.read_text(encoding="utf-8") for path in (out, err)]
+        return subprocess.CompletedProcess(names["words"], process.exitcode, *found)
+
+    return run

@@ -18,17 +18,11 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def command(tmp_path: Path) -> Command:
+def command(tmp_path: Path, typed: Command) -> Command:
     """Run `unmask` in the test's own folder; `code` is the exit code to expect."""
 
     def run(*words: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-c", "from unmask.cli.main import main; main()", *map(str, words)],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        done = typed(tmp_path, *words)
         assert done.returncode == code, done.stderr + done.stdout
         assert "Traceback" not in done.stderr
         if code == 2:

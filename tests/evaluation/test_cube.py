@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import statistics
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -238,11 +236,10 @@ def test_several_bundles_are_a_mean_with_its_spread(
     assert "and 1 more" in page
 
 
-def test_the_command_takes_several(seeds: list[Path], tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "unmask", "eval", *map(str, seeds), "--html", "cube.html"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+def test_the_command_takes_several(
+    seeds: list[Path], tmp_path: Path, typed: Callable[..., Any]
+) -> None:
+    done = typed(tmp_path, "eval", *seeds, "--html", "cube.html")
     assert done.returncode == 0, done.stderr
     assert "score (mean ± sd of 2)" in done.stdout
     assert "mood, test: accuracy (rows)" in done.stdout

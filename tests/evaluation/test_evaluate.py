@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -99,13 +100,11 @@ def test_a_task_without_held_out_rows_is_said(trained: Path, tmp_path: Path) -> 
         unmask.evaluate(trained / "run" / "bundle", tmp_path / "r.yaml")
 
 
-def test_the_command_prints_intervals_and_writes_the_page(trained: Path, tmp_path: Path) -> None:
-    def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-        code = "from unmask.cli.main import main; main()"
-        return subprocess.run(
-            [sys.executable, "-c", code, "eval", str(trained / "run" / "bundle"), *map(str, words)],
-            cwd=tmp_path, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
+def test_the_command_prints_intervals_and_writes_the_page(
+    trained: Path, tmp_path: Path, typed: Callable[..., Any]
+) -> None:
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return typed(tmp_path, "eval", trained / "run" / "bundle", *words)
 
     done = run("--html", "scores.html")
     assert done.returncode == 0, done.stderr
