@@ -22,17 +22,20 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import unmask
-from unmask.batch import collate
+from unmask.batch import Example, collate
 from unmask.encoder import Encoder
 from unmask.errors import UserError
 from unmask.inputs.image import ImageInput
 from unmask.inputs.text import TextInput
 from unmask.model import Model
-from unmask.recipe import AudioOptions, ImageOptions, Inputs
+from unmask.recipe import AudioOptions, ImageOptions, Inputs, TrainOptions
 from unmask.tasks import Draw, Task, row_rng
 from unmask.tasks.match import Match, MatchOptions
 from unmask.tasks.reconstruct import Reconstruct, ReconstructOptions, hide
 from unmask.tasks.transcribe import Transcribe, TranscribeOptions, TranscriptAnswer
+from unmask.training.processes import Processes
+from unmask.training.share import Microbatch
+from unmask.training.update import accumulate
 
 AUDIO = AudioOptions(rate=8000, mels=8, frames=2, seconds=1)
 IMAGE = ImageOptions(size=8, patch=2, channels=1)
@@ -299,6 +302,27 @@ def test_the_loss_is_that_of_each_pair_of_sides_by_hand(
                 right = own[x][0] @ own[y][0] / 0.2
                 expected = expected + (torch.stack(scores).logsumexp(0) - right) / 2 / len(pairs)
     torch.testing.assert_close(found, expected)
+
+
+def test_many_microbatches_are_one_update(text: TextInput, model_of: Callable[..., Model]) -> None:
+    """The gradient cache hands on what one large batch would give, rows without a view too."""
+    task = match(text, same="thing")
+    model = model_of(task)
+    own = [e for i, row in enumerate(THINGS) for e in task.examples(row, draw(i))]
+    assert {len(example.sequences) for example in own} == {2, 3}
+
+    def gradients(cuts: list[list[Example]]) -> tuple[float, dict[str, torch.Tensor]]:
+        model.zero_grad()
+        pieces = [Microbatch("it", cut) for cut in cuts]
+        loss = accumulate(model, pieces, {"it": 1.0}, Processes(), TrainOptions())
+        return loss["it"], {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+    whole, expected = gradients([own])
+    cut, found = gradients([own[:1], own[1:3], own[3:]])
+    assert cut == pytest.approx(whole)
+    assert any(name.startswith("encoder.embeddings.stems.audio") for name in expected)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
 
 
 def test_recall_is_what_looking_shows(text: TextInput, model_of: Callable[..., Model]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from unmask import bundle
 from unmask.interop import Checkpoint, read_checkpoint, resolve
 from unmask.model import Model
+from unmask.recipe import Inputs
 from unmask.tasks import KINDS, Task
 from unmask.tasks.classify import ClassifyOptions
 from unmask.tasks.mlm import MlmOptions
@@ -41,7 +42,9 @@ def from_checkpoint(checkpoint: Checkpoint) -> Model:
         tasks["rerank"] = KINDS["rerank"]("rerank", RerankOptions(head=head), checkpoint.text)
         found["rerank"] = found.pop("classify")
     elif "classify" in checkpoint.heads:
+        pictures = checkpoint.config.image is not None
         options = ClassifyOptions(
+            input=Inputs(image="image") if pictures else "text",
             multi_label=checkpoint.multi_label,
             head=checkpoint.head_configs["classify"],
         )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unmask.encoder import EncoderConfig, HeadConfig
 from unmask.encoder.config import Activation
 from unmask.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Raw = Mapping[str, Any]  # the content of a config.json
 
@@ -26,6 +29,14 @@ _FIXED: Raw = {
     "rope_scaling": None,
     "pruned_heads": {},
     "quantization_config": None,
+}
+
+# How the names of their classes end, and the kind of task that our head is for.
+ENDINGS: Mapping[str, str] = {
+    "mlm": "ForMaskedLM",
+    "classify": "ForSequenceClassification",
+    "tag": "ForTokenClassification",
+    "span": "ForQuestionAnswering",
 }
 
 _ACTIVATIONS: dict[str, Activation] = {
@@ -61,6 +72,12 @@ class Family:
     tied: Mapping[str, str]  # a second name under which some files repeat a weight -> the first
     extra: tuple[str, ...] = ()  # how names begin of parts that we keep and do not run
     fixed: Raw = field(default_factory=dict)  # the one value supported of further features
+    endings: Mapping[str, str] = field(default_factory=lambda: ENDINGS)  # kind -> end of a class
+    # Where weights are cut otherwise than ours: from theirs, under their full names, and back.
+    arrange: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
+    restore: Callable[[Mapping[str, Tensor], EncoderConfig], dict[str, Tensor]] = (
+        lambda weights, config: dict(weights)
+    )
 
     def check(self, raw: Raw) -> None:
         """Refuse a configuration with features that our encoder does not have."""
@@ -93,7 +110,8 @@ class Family:
 
     def has_head(self, kind: str, keys: Iterable[str]) -> bool:
         """Whether any weight is of this head."""
-        modules = {name for names in self.heads[kind].values() for name in _tuple(names)}
+        own = self.heads.get(kind, {})
+        modules = {name for names in own.values() for name in _tuple(names)}
         return any(key.rpartition(".")[0] in modules for key in keys)
 
     def full_name(self, key: str) -> str:
@@ -126,7 +144,10 @@ def write_activation(name: Activation) -> str:
 
 
 def _shape(config: EncoderConfig) -> dict[str, Any]:
-    return config.model_dump() | {"embedding_size": config.embedding_width}
+    shape = config.model_dump() | {"embedding_size": config.embedding_width}
+    if shape["image"]:
+        del shape["image"]["augment"]  # for training alone
+    return shape
 
 
 def _tuple(names: str | tuple[str, ...]) -> tuple[str, ...]:

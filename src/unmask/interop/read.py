@@ -20,13 +20,7 @@ from unmask.interop.sentence import read_sentence
 from unmask.interop.tokenizer import read_text
 from unmask.interop.weights import read_weights
 
-# How the names of their classes end, and the kind of task that our head is for.
-ENDINGS = {
-    "mlm": "ForMaskedLM",
-    "classify": "ForSequenceClassification",
-    "tag": "ForTokenClassification",
-    "span": "ForQuestionAnswering",
-}
+PREPARATION = "preprocessor_config.json"  # how pictures are made ready
 _LABEL_LIMIT = 100_000  # a file that means harm could ask for more than there is memory
 _BARE = ("Model", "ForPreTraining")  # no head, or the masked-language one: the weights tell
 
@@ -86,6 +80,7 @@ def _read_config(folder: Folder, file: str) -> tuple[dict[str, Any], Family, Enc
     name = raw.get("model_type")
     if name not in FAMILIES:
         raise UserError(f"{path} has model_type {name!r}; unmask reads {', '.join(FAMILIES)}")
+    raw = folder.json(PREPARATION) | raw
     with folder.explain(file):
         FAMILIES[name].check(raw)
         return raw, FAMILIES[name], FAMILIES[name].read_config(raw)
@@ -95,7 +90,7 @@ def _kind(raw: Mapping[str, Any], family: Family, keys: Mapping[str, Tensor]) ->
     """The kind of the head: by the name of the class, or by the weights where it names none."""
     name = str((raw.get("architectures") or [f"{family.classes}Model"])[0])
     ending = name.removeprefix(family.classes)
-    kinds = {theirs: ours for ours, theirs in ENDINGS.items()}
+    kinds = {theirs: ours for ours, theirs in family.endings.items()}
     if ending not in kinds and ending not in _BARE:
         known = ", ".join(family.classes + end for end in (*_BARE, *kinds))
         raise UserError(f"its architecture is {name}; of this family unmask reads {known}")
@@ -121,7 +116,7 @@ class _Weights:
     def __init__(self, folder: Folder, family: Family) -> None:
         self.path, self.family = folder.path, family
         read = google.read_weights if google.is_google(folder) else read_weights
-        self.found = {family.full_name(k): v for k, v in read(folder).items()}
+        self.found = family.arrange({family.full_name(k): v for k, v in read(folder).items()})
         for copy, first in family.tied.items():
             if copy not in self.found:
                 continue

@@ -12,7 +12,7 @@ from unmask.encoder import EncoderConfig
 from unmask.errors import UserError
 from unmask.files import write_json
 from unmask.inputs.text import TextInput
-from unmask.inputs.vocabulary import wordpiece
+from unmask.inputs.vocabulary import SPECIAL, wordpiece
 from unmask.interop import google
 from unmask.interop.folder import Folder
 
@@ -55,6 +55,8 @@ def read_text(folder: Folder, config: EncoderConfig, max_length: int | None) -> 
         _overrule(text.tokenizer, settings)
     elif folder.has("vocab.txt"):
         text = TextInput(_word_pieces(folder, settings), length)
+    elif config.image is not None:  # of pictures alone: all it needs is [CLS]
+        text = TextInput(wordpiece({name: i for i, name in enumerate(SPECIAL)}, True), length)
     else:
         raise UserError(
             f"{folder.path} has neither tokenizer.json nor vocab.txt; make it: in transformers, "

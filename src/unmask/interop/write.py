@@ -14,9 +14,9 @@ from unmask.errors import UserError
 from unmask.files import new_folder, write_json
 from unmask.interop import google
 from unmask.interop.checkpoint import Checkpoint
-from unmask.interop.families import FAMILIES
+from unmask.interop.families import FAMILIES, vit
 from unmask.interop.family import Family
-from unmask.interop.read import ENDINGS
+from unmask.interop.read import PREPARATION
 from unmask.interop.sentence import write_pooling
 from unmask.interop.tokenizer import write_text_input
 from unmask.interop.weights import write_weights
@@ -110,6 +110,8 @@ def _write(checkpoint: Checkpoint, path: Path, family: Family) -> None:
     if not any(family.bare_name(key) == key for key in weights):  # no part outside the encoder
         weights = {family.bare_name(key): value for key, value in weights.items()}
     write_json(path / "config.json", raw)
+    if checkpoint.config.image is not None:
+        write_json(path / PREPARATION, vit.write_preparation(checkpoint.config.image))
     write_text_input(checkpoint.text, checkpoint.config, path)
     write_weights(weights, path)
 
@@ -136,9 +138,10 @@ def _content(checkpoint: Checkpoint, family: Family) -> tuple[dict[str, Any], di
         raw |= _head_settings(checkpoint, kind, family)
         state = checkpoint.heads[kind].state_dict()
         weights |= _translated(state, family.head_names(kind, state))
+    weights = family.restore(weights, checkpoint.config)
     if family.name == checkpoint.family:
         weights = checkpoint.extra | weights
-    ending = ENDINGS[kind] if kind else "Model"
+    ending = family.endings[kind] if kind else "Model"
     head = {"architectures": [family.classes + ending], "model_type": family.name}
     return head | raw, weights
 

@@ -162,8 +162,14 @@ METRICS = {
     "ece": "expected calibration error; 0 is best",
     "brier": "squared distance of the probabilities from the truth, 0 to 2; lower is better",
     "cut": "share of rows that were cut to fit",
+    "word_accuracy": "1 minus the word error rate, or 0 where that is below",
+    "wer": "word error rate: wrong, missing and added words by those said; lower is better",
+    "cer": "character error rate, likewise; lower is better",
+    "explained": "share of the hidden values' variance that was guessed",
+    "mae": "mean absolute error; lower is better",
+    "recall_at_1": "how often what belongs to it is the nearest of all",
 }
-UNBOUNDED = ("loss", "brier")
+UNBOUNDED = ("loss", "brier", "wer", "cer", "mae")
 
 # The columns of the table of languages and domains.
 CELLS = {

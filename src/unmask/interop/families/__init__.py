@@ -1,7 +1,7 @@
 """The families of checkpoints that can be read and written: one file and one line for each."""
 
 from unmask.encoder import EncoderConfig, HeadConfig
-from unmask.interop.families import bert, distilbert, electra, modernbert, roberta, xlm_roberta
+from unmask.interop.families import bert, distilbert, electra, modernbert, roberta, vit, xlm_roberta
 from unmask.interop.family import Family
 
 # In this order an encoder of our own looks for a family that its shape fits.
@@ -12,6 +12,7 @@ FAMILIES: dict[str, Family] = {
     "xlm-roberta": xlm_roberta.FAMILY,
     "distilbert": distilbert.FAMILY,
     "electra": electra.FAMILY,
+    "vit": vit.FAMILY,
 }
 
 
