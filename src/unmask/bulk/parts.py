@@ -87,8 +87,12 @@ def embed(part: Part, path: Path) -> dict[str, Any]:
     (column,) = part.plan["columns"]
     width = part.plan["width"] or part.model.encoder.config.hidden_size
 
+    modality = part.plan["modality"]
+
     def prepared(place: int, row: Mapping[str, Any]) -> Example:
         with said_of(f"row {place + 1}"):
+            if modality != "text":
+                return part.model.pooled_example({modality: row[column]})
             if not isinstance(row[column], str):
                 raise UserError(f"column {column!r} holds {row[column]!r} and no text")
             return part.model.pooled_example(row[column])

@@ -179,7 +179,10 @@ def embed(
     output: Annotated[
         Path | None, typer.Option(help="Where to write: .npy, .jsonl or .parquet")
     ] = None,
-    column: Annotated[str, typer.Option(help="The text column of the input file.")] = "text",
+    column: Annotated[
+        str | None, typer.Option(help="The column of the input file (default: the modality)")
+    ] = None,
+    modality: Annotated[str, typer.Option(help="What it holds: text, image or audio.")] = "text",
     width: Annotated[
         int | None, typer.Option(min=1, help="Only a vector's first numbers (default: all)")
     ] = None,
@@ -192,10 +195,13 @@ def embed(
     From file to file it may be of any size: the same command goes on with one that was killed.
 
     Example: unmask embed sentence-transformers/all-MiniLM-L6-v2 --input a.csv --output a.npy
+
+    Of pictures: unmask embed runs/photos/bundle --modality image cat.jpg dog.png
     """
     from unmask import progress
     from unmask.cli.output import print_json
     from unmask.cli.tables import (
+        beside,
         bulk,
         check_output,
         open_model,
@@ -203,20 +209,26 @@ def embed(
         texts_of,
         write_vectors,
     )
+    from unmask.errors import UserError
 
     check_output(output, (".npy", ".jsonl", ".parquet"))
     model = open_model(bundle)
+    if modality not in ("text", *model.text.beside):
+        known = ", ".join(("text", *model.text.beside))
+        raise UserError(f"--modality {modality}: this model reads {known}")
+    column = column or modality
     if input and output and not texts:
         model.encode([], width=width)  # which refuses a width that there is not
-        asked = {"columns": [column], "width": width}
+        asked = {"columns": [column], "width": width, "modality": modality}
         found = bulk("embed", bundle, model, input, output, asked, engine, workers, part)
         _say_cut(found.cut, found.rows, (), model)
         return
     rows = read_rows(texts, input, [(column,)])
+    cells = texts_of(rows, column) if modality == "text" else [{modality: r[column]} for r in rows]
     with progress.bar("embed", len(rows)) as advance:
-        vectors = model.encode(texts_of(rows, column), advance, width)
+        vectors = model.encode(cells, advance, width)
     if output:
-        write_vectors(rows, vectors, output)
+        write_vectors([beside(row, {}) for row in rows], vectors, output)
     else:
         print_json([[round(x, 6) for x in vector] for vector in vectors.tolist()])
 
