@@ -148,7 +148,11 @@ def run(
         except UserError:
             _clear(folder)
             raise
-        _make_all(job, engine, workers)
+        try:
+            _make_all(job, engine, workers)
+        except BaseException:  # Ctrl-C too
+            log.info("what is done is kept in %s: the same command goes on from there", folder)
+            raise
         said = [files.read_json(job.line(number)) for number in range(job.parts)]
         found = Found(
             len(job.rows), sum(len(one["failed"]) for one in said), sum(one["cut"] for one in said)

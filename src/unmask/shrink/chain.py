@@ -157,7 +157,8 @@ def shrink(
     """
     chosen = parse(steps)
     check_room(out)
-    chain = opened(source, recipe, texts, teachers)
+    needed = any(step.name != "bf16" for step in chosen)
+    chain = opened(source, recipe, texts, teachers, needed)
     with working_folder(out) as folder:
         for step in chosen:
             chain.take(step, sets, Path(folder))

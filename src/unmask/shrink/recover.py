@@ -152,7 +152,13 @@ def _answered(
             row = {task.options.inputs[0]: text, task.options.label: label}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     kept = task.options.model_dump(mode="json")
-    learnt = {"train": str(path), "valid": None, "test": None, "labels": task.labels, "tags": {}}
+    learnt: dict[str, Any] = {
+        "train": str(path),
+        "valid": None,
+        "test": None,
+        "labels": task.labels,
+        "tags": {},
+    }
     return {**kept, **learnt, "teacher": str(place), "teacher_share": 1.0}
 
 
