@@ -134,6 +134,7 @@ def test_killed_several_times_the_output_is_the_same_bytes(
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_ray_gives_the_same_bytes(source: str, rows: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     torch.set_num_threads(1)

@@ -106,9 +106,7 @@ class Chain:
             "weights": sum(p.numel() for p in self.model.parameters()),
         }
         if self.sample:
-            ours, theirs = measure.speeds([model, self.original], self.sample)
-            faster = ours["texts_per_second"] / theirs["texts_per_second"]
-            found |= {**ours, "faster": faster}
+            found |= measure.speed(model, self.original, self.sample)
         own = measure.scores(model, self.held)
         found["scores"] = measure.changes(model, self.held, own, self.before)
         return found
