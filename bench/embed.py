@@ -1,9 +1,10 @@
 """Embedding mixed-length texts in bulk: our forms against sentence-transformers' and fastembed's.
 
-All-MiniLM-L6-v2 on descriptions of Debian packages, cut to 256 tokens. Every setting runs in a process
-of its own, all in turn, several rounds; ratios are of the same round. Prints texts a second, the ratio to
-sentence-transformers' default, the share of padding and of the measured matrix product, cosines to the
-default's vectors, and peak memory. A peer whose library is missing is said to be, and left out.
+All-MiniLM-L6-v2 on descriptions of Debian packages, cut to 256 tokens. Every setting runs in a
+process of its own, all in turn, several rounds; ratios are of the same round. Prints texts a
+second, the ratio to sentence-transformers' default, the share of padding and of the measured matrix
+product, cosines to the default's vectors, and peak memory. A peer whose library is missing is said
+to be, and left out.
 
     UNMASK_DATA=… .venv/bin/python bench/embed.py --count 5000 --rounds 3 --json
 """

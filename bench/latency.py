@@ -1,4 +1,4 @@
-"""One short text at a time: how long a request takes, of our forms and of the peers of bench/embed.py.
+"""One short text at a time: what a request takes, of our forms and the peers of bench/embed.py.
 
 UNMASK_DATA=… .venv/bin/python bench/latency.py --count 300 --rounds 3 --json
 """
@@ -39,7 +39,7 @@ def main() -> None:
             statistics.median(float(np.quantile(one["seconds_each"], q)) * 1000 for one in own)
             for q in (0.5, 0.99)
         )
-        rows[name] = {"p50_ms": p50, "p99_ms": p99, "version": own[0].get("version")}
+        rows[name] = {"p50_ms": p50, "p99_ms": p99}
         print(f"{name}: p50 {p50:.2f} ms, p99 {p99:.2f} ms", file=sys.stderr)
     ours = {name: row for name, row in rows.items() if name in forms}
     peers = {name: row for name, row in rows.items() if name not in forms}
@@ -48,6 +48,7 @@ def main() -> None:
         "peers": peers,
         "ratio": min(r["p50_ms"] for r in peers.values()) / min(r["p50_ms"] for r in ours.values()),
         "unit": "milliseconds a text",
+        "peer_versions": {name: taken[name][0]["version"] for name in peers},
         "texts": options.count,
         "runs": options.rounds,
         "machine": machine(),

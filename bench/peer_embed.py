@@ -2,8 +2,8 @@
 
     .venv-peers/bin/python bench/peer_embed.py default --model FOLDER --count 500
 
-`default` and `bf16` are sentence-transformers on torch; `onnx` and `openvino` its other backends, with its
-optimum; `fastembed` runs a graph that `unmask export --format onnx` wrote, with fastembed's settings.
+`default` and `bf16` are sentence-transformers on torch; `onnx` and `openvino` its other backends,
+which need optimum; `fastembed` runs a graph that `unmask export --format onnx` wrote.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def sentence_transformers(how: str, folder: Path, batch: int) -> Encode:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    backend = how if how in ("onnx", "openvino") else "torch"
+    backend: Any = how if how in ("onnx", "openvino") else "torch"
     given = {"dtype": torch.bfloat16} if how == "bf16" else {}
     model = SentenceTransformer(str(folder), backend=backend, model_kwargs=given, device="cpu")
     model.max_seq_length = LONGEST

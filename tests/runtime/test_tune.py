@@ -1,4 +1,4 @@
-"""`unmask tune` keeps the fastest faithful form, refuses the others, and leaves nothing half-done."""
+"""`unmask tune` keeps the fastest faithful form, refuses the others, leaves nothing half-done."""
 
 from __future__ import annotations
 
