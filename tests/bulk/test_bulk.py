@@ -239,6 +239,8 @@ def test_what_was_begun_otherwise_is_not_mixed(
 
 def test_mistakes_are_one_line_and_leave_nothing(source: str, rows: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
+    with pytest.raises(UserError, match="the output of embed is"):
+        run("embed", source, rows, tmp_path / "out.csv", EMBED)
     with pytest.raises(UserError, match="no column 'words'"):
         run("embed", source, rows, out, {"columns": ["words"], "width": None})
     (tmp_path / "bad.jsonl").write_text('{"text": null}\n' * 3)

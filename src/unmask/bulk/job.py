@@ -34,6 +34,7 @@ log = logging.getLogger("unmask")
 
 LAYOUT = 1
 ROWS = 4096  # of a part
+SUFFIXES = {"predict": (".csv", ".jsonl", ".parquet"), "embed": (".npy", ".jsonl", ".parquet")}
 _OURS = ("lock", "plan.json", "parts", "journal", "failed.jsonl")
 
 
@@ -118,6 +119,8 @@ def run(
     way stands in OUTPUT.work, which goes at the end.
     """
     output = output.absolute()
+    if output.suffix not in SUFFIXES[verb]:
+        raise UserError(f"{output}: the output of {verb} is {', '.join(SUFFIXES[verb])}")
     given = given or load(model)
     folder = output.with_name(f"{output.name}.work")
     plan = {
