@@ -46,10 +46,11 @@ def prepare(folder: Path, count: int) -> None:
     bundle.save(Model(Encoder(config), text), folder / "bundle")
 
 
-def start(folder: Path, name: str) -> subprocess.Popen[bytes]:
+def start(folder: Path, name: str, part: int) -> subprocess.Popen[bytes]:
     """The command, under way."""
     command = [sys.executable, "-m", "unmask", "embed", str(folder / "bundle")]
     command += ["--input", str(folder / "texts.txt"), "--output", str(folder / name)]
+    command += ["--part", str(part)]
     return subprocess.Popen(command)
 
 
@@ -78,17 +79,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--json", action="store_true", help="print JSON only")
     parser.add_argument("--texts", type=int, default=200_000)
+    parser.add_argument("--part", type=int, default=4096, help="rows of a part")
     parser.add_argument("--kills", type=int, default=10)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         prepare(folder, options.texts)
-        whole = watched(start(folder, "whole.npy"))
-        parts = -(-options.texts // 4096)
+        whole = watched(start(folder, "whole.npy", options.part))
+        parts = -(-options.texts // options.part)
         journal = folder / "killed.npy.work" / "journal"
         dice = random.Random(1)
         for kill in range(options.kills):
-            process = start(folder, "killed.npy")
+            process = start(folder, "killed.npy", options.part)
             target = (kill + 1) * parts // (options.kills + 2)
             while process.poll() is None and len(list(journal.glob("0*.json"))) < target:
                 time.sleep(0.01)
@@ -96,7 +98,7 @@ def main() -> None:
             process.send_signal(signal.SIGKILL)
             if process.wait() != -signal.SIGKILL:
                 raise SystemExit("the job ended before it was killed: give more --texts")
-        last = watched(start(folder, "killed.npy"))
+        last = watched(start(folder, "killed.npy", options.part))
         same = sha256(folder / "whole.npy") == sha256(folder / "killed.npy")
     result = {
         "ours": options.texts / whole["seconds"],

@@ -127,7 +127,7 @@ class Batch:
     @property
     def sequences(self) -> int:
         """S, the number of sequences in the grid."""
-        return len(self.group)
+        return self.group.shape[0]  # `len` would fix the number in a graph that is traced
 
     @cached_property
     def tokens(self) -> int:

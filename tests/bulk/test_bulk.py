@@ -33,7 +33,7 @@ from unmask.tasks.classify import Classify, ClassifyOptions
 
 WORDS = ["the", "cat", "dog", "film", "was", "good", "bad", "great", "dull", "runs", "sleeps"]
 PREDICT = {"columns": ["text"], "tasks": ["mood"], "options": {}}
-EMBED = {"columns": ["text"], "width": None}
+EMBED = {"columns": ["text"], "width": None, "modality": "text"}
 
 
 @pytest.fixture
@@ -134,6 +134,7 @@ def test_killed_several_times_the_output_is_the_same_bytes(
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_ray_gives_the_same_bytes(source: str, rows: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     torch.set_num_threads(1)
@@ -238,8 +239,10 @@ def test_what_was_begun_otherwise_is_not_mixed(
 
 def test_mistakes_are_one_line_and_leave_nothing(source: str, rows: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
+    with pytest.raises(UserError, match="the output of embed is"):
+        run("embed", source, rows, tmp_path / "out.csv", EMBED)
     with pytest.raises(UserError, match="no column 'words'"):
-        run("embed", source, rows, out, {"columns": ["words"], "width": None})
+        run("embed", source, rows, out, {"columns": ["words"], "width": None, "modality": "text"})
     (tmp_path / "bad.jsonl").write_text('{"text": null}\n' * 3)
     with pytest.raises(UserError, match="none of the 3 rows can be answered: row 1"):
         run("embed", source, tmp_path / "bad.jsonl", out, EMBED)

@@ -87,7 +87,7 @@ def test_a_student_learns_from_texts_without_labels(source: Path, tmp_path: Path
     texts.write_text("\n".join(f"the cat was {w} 3" for w in ("good", "bad", "dull") * 8))
     bare = tmp_path / "bare"  # as one that came from elsewhere: without a recipe
     unmask.bundle.save(unmask.load(source), bare)
-    with pytest.raises(UserError, match="--recipe, or texts with --texts"):
+    with pytest.raises(UserError, match="--recipe, or texts with"):
         shrink(str(bare), tmp_path / "no", ["layers=1"])
     record = shrink(
         str(bare), tmp_path / "out", ["student=1", "recover"], texts=[texts], sets=["train.steps=3"]

@@ -34,6 +34,7 @@ log = logging.getLogger("unmask")
 
 LAYOUT = 1
 ROWS = 4096  # of a part
+SUFFIXES = {"predict": (".csv", ".jsonl", ".parquet"), "embed": (".npy", ".jsonl", ".parquet")}
 _OURS = ("lock", "plan.json", "parts", "journal", "failed.jsonl")
 
 
@@ -118,6 +119,8 @@ def run(
     way stands in OUTPUT.work, which goes at the end.
     """
     output = output.absolute()
+    if output.suffix not in SUFFIXES[verb]:
+        raise UserError(f"{output}: the output of {verb} is {', '.join(SUFFIXES[verb])}")
     given = given or load(model)
     folder = output.with_name(f"{output.name}.work")
     plan = {
@@ -148,7 +151,11 @@ def run(
         except UserError:
             _clear(folder)
             raise
-        _make_all(job, engine, workers)
+        try:
+            _make_all(job, engine, workers)
+        except BaseException:  # Ctrl-C too
+            log.info("what is done is kept in %s: the same command goes on from there", folder)
+            raise
         said = [files.read_json(job.line(number)) for number in range(job.parts)]
         found = Found(
             len(job.rows), sum(len(one["failed"]) for one in said), sum(one["cut"] for one in said)

@@ -41,14 +41,15 @@ def join(
     lines = ({"row": place + 1, "reason": reason, "input": rows[place]} for place, reason in failed)
     with files.new_file(aside) as partial:
         _write_lines(lines, partial)
+    bad = {place for place, _ in failed}
     with files.new_file(output) as partial:
         if output.suffix == ".npy":
             _write_npy(parts, partial)
             return
         read = _vectors if plan["verb"] == "embed" else _answers
-        groups = (read(rows, places, path, {p for p, _ in failed}) for places, path in parts)
+        groups = (read(rows, places, path, bad) for places, path in parts)
         if output.suffix == ".parquet":
-            _write_parquet(rows, parts, read, {p for p, _ in failed}, partial)
+            _write_parquet(rows, parts, read, bad, partial)
         elif output.suffix == ".csv":
             _write_csv(chain.from_iterable(groups), _columns(rows, said), partial)
         else:

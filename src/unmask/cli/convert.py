@@ -15,6 +15,8 @@ class Format(StrEnum):
     huggingface = "huggingface"
     sentence_transformers = "sentence-transformers"
     tensorflow = "tensorflow"
+    onnx = "onnx"
+    openvino = "openvino"
 
 
 def import_(
@@ -35,18 +37,25 @@ def import_(
     typer.echo(f"wrote {out}")
 
 
-def export(
+def export_(
     source: Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle folder.")],
     out: Annotated[Path, typer.Argument(help="The folder to write.")],
     format: Annotated[Format, typer.Option(help="The layout.")] = Format.huggingface,
-    task: Annotated[str | None, typer.Option(help="Which task's head (default: the only)")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="Which task's head (default: the only; all for onnx and openvino)"),
+    ] = None,
 ) -> None:
     """Write a BUNDLE in another library's layout.
 
     Example: unmask export runs/demo/bundle out --format huggingface --task topic
     """
     from unmask.loading import load
+    from unmask.runtime.export import FORMATS, export
     from unmask.saving import save_as
 
-    save_as(load(source), out, format.value, task)
+    if format.value in FORMATS:
+        export(load(source), out, format.value, task)
+    else:
+        save_as(load(source), out, format.value, task)
     typer.echo(f"wrote {out}")

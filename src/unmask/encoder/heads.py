@@ -57,7 +57,7 @@ def pool_mean(x: Tensor, owner: Tensor, sequences: int) -> Tensor:
 
     Every sequence has one or more, in order, so that of N = S each is its own average.
     """
-    if len(x) == sequences:
+    if x.shape[0] == sequences:
         return x
     total = x.new_zeros(sequences, x.shape[-1]).index_add(0, owner, x)
     count = x.new_zeros(sequences).index_add(0, owner, x.new_ones(len(owner)))

@@ -6,6 +6,7 @@ arrays out, from as many threads at once as there are streams.
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import warnings
@@ -97,6 +98,7 @@ def quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            logging.getLogger("torch.onnx").setLevel(logging.ERROR)
             yield
     finally:
         for name, value in before.items():

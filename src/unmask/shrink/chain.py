@@ -107,9 +107,7 @@ class Chain:
             "weights": sum(p.numel() for p in self.model.parameters()),
         }
         if self.sample:
-            ours, theirs = measure.speeds([model, self.original], self.sample)
-            faster = ours["texts_per_second"] / theirs["texts_per_second"]
-            found |= {**ours, "faster": faster}
+            found |= measure.speed(model, self.original, self.sample)
         own = measure.scores(model, self.held)
         found["scores"] = measure.changes(model, self.held, own, self.before)
         return found
@@ -158,7 +156,8 @@ def shrink(
     """
     chosen = parse(steps)
     check_room(out)
-    chain = opened(source, recipe, texts, teachers)
+    needed = any(step.name != "bf16" for step in chosen)
+    chain = opened(source, recipe, texts, teachers, needed)
     with working_folder(out) as folder:
         for step in chosen:
             chain.take(step, sets, Path(folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,8 @@ from unmask.recipe import Run, Source
 from unmask.shrink.importance import Losses
 from unmask.tasks import Draw, Task, row_rng
 from unmask.tasks.words import joined
+
+log = logging.getLogger("unmask")
 
 _ROWS = 256  # of each task, by which importance is measured
 _TOKENS = 2048  # of a grid then
@@ -119,8 +122,13 @@ def material(
             if recipe is not None:  # it says which columns its rows have
                 changes = {key: getattr(options, key) for key in type(options).reading}
                 own_task.options = own_task.options.model_copy(update=changes)
-            splits[name], _ = rows_of(name, options, run.train.seed if run else 0)
-    if recipe is not None and not splits:
+            try:
+                splits[name], _ = rows_of(name, options, run.train.seed if run else 0)
+            except UserError as error:
+                log.warning(
+                    "task %s: its rows cannot be read, so it is not scored: %s", name, error
+                )
+    if recipe is not None and not any(name in model.tasks for name in (run.tasks if run else ())):
         raise UserError(
             f"the recipe's tasks ({', '.join(run.tasks if run else ())}) are none of the "
             f"bundle's ({', '.join(model.tasks) or 'none'}): give them the same names and kinds"
@@ -131,7 +139,8 @@ def material(
         require(given, ["text"])
     if needed and not splits and given is None:
         raise UserError(
-            f"{source} was not trained by a recipe: give one with --recipe, or texts with --texts"
+            f"{source} has no recipe whose rows can be read: give one with --recipe, or texts with "
+            "--texts"
         )
     return Material(run if splits else None, splits, given)
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unmask import progress
 from unmask.encoder import MaskedHead
 from unmask.errors import UserError
 from unmask.inputs.text import TextInput
@@ -27,20 +28,22 @@ def trim(model: Model, texts: Callable[[], Iterable[str]]) -> Model:
     be read otherwise.
     """
     used: set[int] = set()
-    for one in texts():
-        used.update(model.text.whole(one).ids.tolist())
+    count = 0
+    with progress.bar("read", None, unit="texts") as advance:
+        for one in texts():
+            used.update(model.text.whole(one).ids.tolist())
+            count += 1
+            advance(1)
     if not used:
         raise UserError("there are no texts to trim the vocabulary to: name files with --texts")
     tokenizer, old = trimmed(model.text.tokenizer, used)
     text = TextInput(tokenizer, model.text.max_length)
     number = np.full(model.text.vocab_size, -1)
     number[old] = np.arange(len(old))
-    for one in texts():
-        if not np.array_equal(number[model.text.whole(one).ids], text.whole(one).ids):
-            raise UserError(
-                f"with fewer tokens this tokenizer would read {one[:60]!r} otherwise: its "
-                "vocabulary cannot be trimmed"
-            )
+    with progress.bar("compare", count, unit="texts") as advance:
+        for one in texts():
+            _check(model.text, text, number, one)
+            advance(1)
     rows = torch.tensor(old, device=model.device)
     state = dict(model.encoder.state_dict())
     state["embeddings.token.weight"] = state["embeddings.token.weight"][rows]
@@ -48,6 +51,15 @@ def trim(model: Model, texts: Callable[[], Iterable[str]]) -> Model:
     config = model.encoder.config.model_copy(update=changes)
     heads = {name: _head(model.head(name), rows) for name in model.tasks}
     return rebuilt(model, config, state, text, heads)
+
+
+def _check(before: TextInput, after: TextInput, number: np.ndarray, text: str) -> None:
+    """Refuse a text that is read otherwise; `number` is the new id of each old one."""
+    if not np.array_equal(number[before.whole(text).ids], after.whole(text).ids):
+        raise UserError(
+            f"with fewer tokens this tokenizer would read {text[:60]!r} otherwise: its "
+            "vocabulary cannot be trimmed"
+        )
 
 
 def _head(head: nn.Module, rows: Tensor) -> State:

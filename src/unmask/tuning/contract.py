@@ -163,7 +163,7 @@ def _task(model: Model, form: Model, name: str, rows: Rows) -> dict[str, Any]:
 
 
 def _ece(model: Model, name: str, rows: Rows) -> float | None:
-    """The calibration error on odd rows, fitted to even ones; None of a task without choices."""
+    """The calibration error on odd rows, calibrated on even ones; None without choices."""
     task = model.task(name)
     odd, even = (rows.pick(np.arange(start, len(rows), 2)) for start in (1, 0))
     if not len(odd):
