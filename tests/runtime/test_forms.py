@@ -20,13 +20,11 @@ EXACT = [
     ("classic", "openvino-fp32"),
     ("offset", "openvino-fp32"),
     ("modern", "openvino-fp32"),
-    ("classic", "onnxruntime-fp32"),
     ("modern", "onnxruntime-fp32"),
 ]
 OFFERED = [
     ("classic", "openvino-fp32"),
-    ("modern", "openvino-fp32"),
-    ("classic", "onnxruntime-fp32"),
+    ("modern", "onnxruntime-fp32"),
     ("classic", "openvino-int8"),
     ("classic", "onnxruntime-int8"),
     pytest.param(

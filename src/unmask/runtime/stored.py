@@ -121,7 +121,7 @@ def lacks(name: str) -> str | None:
     if kind == TORCH:
         if precision == "int8":
             return "torch has no int8 form here: it is for openvino or onnxruntime"
-        if precision == "bf16" and not _torch_has_bf16():
+        if precision == "bf16" and not (torch.cuda.is_available() or _torch_has_bf16()):
             return "this processor does not compute in bf16"
         return None
     one = ENGINES[kind]
