@@ -15,7 +15,7 @@ import unmask
 from unmask.explain import explain
 from unmask.explain.attention import attention, rollout
 from unmask.explain.explain import game_of
-from unmask.explain.gradients import clenshaw_curtis, gradient_input, integrated_gradients
+from unmask.explain.gradients import clenshaw_curtis, gradient_input, integrated_gradients, way
 from unmask.explain.hiding import occlusion, shapley
 from unmask.inputs.text import TextInput
 from unmask.model import Model
@@ -101,6 +101,15 @@ def test_quadrature_is_exact_on_polynomials() -> None:
         w = clenshaw_curtis(n)
         for power in range(n + 1):
             assert w @ x**power == pytest.approx(1 / (power + 1), abs=1e-12)
+
+
+def test_points_lie_dense_and_still_give_the_integral() -> None:
+    for power in range(6):
+        points, weights = way(48)
+        assert weights @ points**power == pytest.approx(1 / (power + 1), abs=1e-6)
+    few, many = way(12)[0], way(24)[0]
+    assert set(few) <= set(many)  # what is known already is not asked again
+    assert (few[0], few[-1]) == (0, 1)
 
 
 @pytest.mark.parametrize("kind", KINDS)

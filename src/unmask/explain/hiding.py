@@ -16,8 +16,8 @@ EXACT = 7  # parts up to which every subset is asked
 def occlusion(game: Game) -> Found:
     """How much the target falls without each part (Zeiler & Fergus, arXiv:1311.2901)."""
     n = len(game.parts)
-    kept = np.ones((n, n)) - np.eye(n)
-    return Found(game.whole[0] - game.ask(kept)[:, 0], passes=n)
+    target = game.ask(np.ones((n + 1, n)) - np.eye(n + 1, n, k=-1))[:, 0]  # the first is whole
+    return Found(target[0] - target[1:], passes=n + 1)
 
 
 def shapley(game: Game, orders: int = 16, seed: int = 0) -> Found:
