@@ -53,8 +53,8 @@ def refit(
         reader.check(splits.valid, "valid")
         if learnt is None:
             log.warning(
-                "task %s: its training rows could not be read, so its answers say no more whether a "
-                "text is known",
+                "task %s: its training rows could not be read, so its answers no more say whether "
+                "a text is known",
                 name,
             )
         calibrate(model, {name: splits.valid}, {name: learnt} if learnt else {}, {name: reader})
@@ -75,10 +75,13 @@ def refit(
 
 
 def _learnt(own: Run | None, name: str) -> Rows | None:
-    """The rows that the bundle itself learnt a task from."""
+    """The rows that the bundle itself learnt a task from, if they can still be read."""
     if own is None or name not in own.tasks:
         return None
-    return rows_of(name, own.tasks[name], own.train.seed)[0].train
+    try:
+        return rows_of(name, own.tasks[name], own.train.seed)[0].train
+    except UserError:
+        return None
 
 
 def _said(calibration: dict[str, Any], precision: str, rows: int) -> dict[str, Any]:
