@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from unmask.evaluation.held import last_run, own_run, reading, rows_of
 from unmask.machine.threads import use_available_cpus
 from unmask.model import Precision
 from unmask.recipe import Run
+
+log = logging.getLogger("unmask")
 
 _SINCE = (
     "\nIts calibration was fitted anew since; the scores above are from before "
@@ -48,6 +51,12 @@ def refit(
             learnt = _learnt(own, name)
         reader = reading(model.task(name), run.tasks[name])
         reader.check(splits.valid, "valid")
+        if learnt is None:
+            log.warning(
+                "task %s: its training rows could not be read, so its answers no more say whether "
+                "a text is known",
+                name,
+            )
         calibrate(model, {name: splits.valid}, {name: learnt} if learnt else {}, {name: reader})
         found[name] = _said(model.task(name).calibration, precision, len(splits.valid))
     if not found:
@@ -66,10 +75,13 @@ def refit(
 
 
 def _learnt(own: Run | None, name: str) -> Rows | None:
-    """The rows that the bundle itself learnt a task from."""
+    """The rows that the bundle itself learnt a task from, if they can still be read."""
     if own is None or name not in own.tasks:
         return None
-    return rows_of(name, own.tasks[name], own.train.seed)[0].train
+    try:
+        return rows_of(name, own.tasks[name], own.train.seed)[0].train
+    except UserError:
+        return None
 
 
 def _said(calibration: dict[str, Any], precision: str, rows: int) -> dict[str, Any]:

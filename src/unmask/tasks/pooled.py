@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Many
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+import torch
 from pydantic import Field, field_validator
-from torch import nn
+from torch import Tensor, nn
 
 from unmask.batch import Batch, Sequence
 from unmask.encoder import Encoder, HeadConfig, Hidden, LabelHead
@@ -79,7 +80,17 @@ class PooledTask(Task[AnyOptions, AnyAnswer]):
         record = self.calibration.get("known")
         if not record:
             return [None] * len(outputs["logits"])
-        return judge(record, self.tensors, outputs.get("vector"), outputs["logits"])
+        own = {name: outputs[name].detach() for name in ("logits", "vector") if name in outputs}
+        ready = self._ready(own["logits"].device)
+        return judge(record, ready, own.get("vector"), own["logits"])
+
+    def _ready(self, device: torch.device) -> dict[str, Tensor]:
+        """The tensors where they are needed, in fp32; made once, or each text would wait."""
+        kept: tuple[Any, ...] = self.__dict__.get("_kept", ())
+        if not kept or kept[0] is not self.tensors or kept[1] != device:
+            ready = {name: t.to(device, torch.float32) for name, t in self.tensors.items()}
+            kept = self.__dict__["_kept"] = (self.tensors, device, ready)
+        return dict(kept[2])
 
     def groups(self, rows: Many[Row]) -> np.ndarray:
         """The group of each row, (n,), among which a strange row has no place: its label's."""

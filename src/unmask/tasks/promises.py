@@ -21,6 +21,7 @@ from unmask.errors import UserError
 POINTS = 500  # kept of the validation rows' scores: a promise is met to 1 / POINTS from above
 CERTAINTY = 0.95  # that the share of wrong answers is as promised
 SHARES = 20  # of the rows, 5 % apart, that could be answered
+SHOWN = 5  # labels of a set, in a line
 OPTIONS = ("coverage", "risk")  # of `predict`, that ask for a promise
 
 
@@ -49,7 +50,10 @@ class Promise:
     @property
     def short(self) -> str:
         """What is promised, in a line."""
-        said = [", ".join(self.labels)] if self.labels is not None else []
+        said = []
+        if self.labels is not None:
+            more = f", … ({len(self.labels)} labels)" if len(self.labels) > SHOWN else ""
+            said.append(", ".join(self.labels[:SHOWN]) + more)
         if self.interval is not None:
             said.append("{:.4g} to {:.4g}".format(*self.interval))
         if self.abstains is not None:
