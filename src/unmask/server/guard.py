@@ -21,6 +21,7 @@ from unmask.server.errors import Refusal
 from unmask.server.keys import Keys, is_loopback
 from unmask.server.metrics import Metrics
 from unmask.server.settings import Settings
+from unmask.server.traces import span
 
 log = logging.getLogger("unmask.server.access")
 
@@ -84,16 +85,17 @@ class _Visit:
         }
 
     async def run(self) -> None:
-        try:
-            self._check()
-            body = await self._body()
-        except Refusal as refusal:
-            await refuse(refusal, self.scope, self.send)
-        except _Left:
-            self.guard.metrics.events.labels("", "left").inc()
-        else:
-            await self._serve(body)
-        self._record()
+        with span(self.headers) as said:
+            try:
+                self._check()
+                body = await self._body()
+            except Refusal as refusal:
+                await refuse(refusal, self.scope, self.send)
+            except _Left:
+                self.guard.metrics.events.labels("", "left").inc()
+            else:
+                await self._serve(body)
+            said.update(self._record())
 
     def _check(self) -> None:
         """Refuse what its headers say already."""
@@ -204,7 +206,7 @@ class _Visit:
             ]
         await self.send_on(message)
 
-    def _record(self) -> None:
+    def _record(self) -> dict[str, Any]:
         """A line of JSON for the log, without anything that the user wrote; and the figures."""
         route = getattr(self.scope.get("route"), "path", None) or "other"
         seconds = time.perf_counter() - self.began
@@ -220,6 +222,7 @@ class _Visit:
             **self.scope.get("state", {}).get("said", {}),
         }
         log.info(json.dumps(said))
+        return said
 
 
 def urlsplit_host(origin: str) -> str | None:
