@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from unmask.server.errors import Refusal
+from unmask.server.errors import Refusal, overloaded
 from unmask.server.keys import Keys, is_loopback
 from unmask.server.metrics import Metrics
 from unmask.server.settings import Settings
@@ -54,6 +54,7 @@ class Guard:
         self.settings = settings
         self.keys = keys
         self.metrics = metrics
+        self.active = 0  # requests that are under way
         self.headers = dict(_HEADERS)
         if tls:
             self.headers["strict-transport-security"] = "max-age=31536000"
@@ -66,7 +67,11 @@ class Guard:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        await _Visit(self, scope, receive, send).run()
+        self.active += 1
+        try:
+            await _Visit(self, scope, receive, send).run()
+        finally:
+            self.active -= 1
 
 
 class _Visit:
@@ -100,6 +105,8 @@ class _Visit:
     def _check(self) -> None:
         """Refuse what its headers say already."""
         path = self.scope["path"]
+        if self.guard.active > self.guard.settings.connections:
+            raise overloaded(f"{self.guard.active} requests are under way", 1.0)
         self._check_origin()
         length = self.headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self.guard.settings.body_bytes:

@@ -109,7 +109,6 @@ async def _serve(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=settings.connections,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=int(settings.timeout) + 5,
         ssl_certfile=certificate,

@@ -179,8 +179,9 @@ def hello(model: Model, path: Path) -> dict[str, Any]:
         "pooling": model.how_to_pool.model_dump(),
         "encoder": model.encoder.config.model_dump(),
         "device": model.device.type,
-        "precision": model.precision,
-        "form": getattr(model, "form", "torch"),
+        # A model that a compiled form stands in for has these two.
+        "precision": getattr(model, "computes_in", model.precision),
+        "form": getattr(model, "form_name", f"torch-{model.precision}"),
         "sha256": digest,
         "scores": scores,
         "card": card,

@@ -162,7 +162,7 @@ async function showLoad() {
 function showAll() {
   translate();
   if (!about) return;
-  $("#about").textContent = say("about", about.model_id, about.form, about.model_dtype, about.dimensions);
+  $("#about").textContent = say("about", about.model_id, about.form, about.dimensions);
   showTabs();
   showFields();
   $("#scores-section").hidden = !about.scores.length;
