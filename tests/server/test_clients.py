@@ -127,8 +127,8 @@ def test_many_tasks_in_one_request(client: httpx.Client, model: Model) -> None:
     for text, result in zip(TEXTS, said["results"], strict=True):
         assert list(result) == tasks
         assert result["mood"]["answer"]["prediction"] == model.predict("mood", text)[0].short
-    assert (said["form"], said["precision"]) == ("torch", "fp32")
-    assert found.headers["x-form"] == "torch"
+    assert (said["form"], said["precision"]) == ("torch-fp32", "fp32")
+    assert found.headers["x-form"] == "torch-fp32"
     rows = [{"question": "who", "context": "ada lives"}, {"question": "who"}, "one text"]
     mixed = client.post("/v1/tasks/answer", json={"input": rows}).json()["results"]
     assert ["error" in one for one in mixed] == [False, True, True]

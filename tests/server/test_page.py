@@ -174,6 +174,19 @@ def test_axe_finds_nothing(visit: Callable[..., Any], scheme: str) -> None:
         assert results.violations_count == 0, results.generate_report()
 
 
+def test_a_key_is_asked_for(browser: Any, guarded: Any) -> None:
+    page = browser.new_page()
+    page.set_default_timeout(40_000)
+    page.goto(guarded.url)
+    page.wait_for_selector("#key-form:not([hidden])")
+    assert "API key" in page.inner_text("#about")
+    page.fill("#key", "predict-key-0123456789")
+    page.keyboard.press("Enter")
+    page.wait_for_selector('[role="tab"]')
+    ask(page, TEXT)
+    page.close()
+
+
 def test_a_phone_scrolls_one_way(visit: Callable[..., Any]) -> None:
     page = visit("mood", viewport={"width": 360, "height": 740})
     ask(page, "the film was good " * 8)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from unmask.errors import UserError
 from unmask.model import Model
@@ -22,6 +24,7 @@ from unmask.server.pool import Worker
 from unmask.server.scheduler import Pace, Unit
 from unmask.server.served import Served
 from unmask.server.settings import Settings
+from unmask.server.worker import Worker as Computing
 
 TEXTS = ["the film was good", "a cat sleeps", "hello world", "the dog runs in paris ?"]
 
@@ -236,3 +239,20 @@ def test_what_cannot_be_loaded_is_said(tmp_path: Path) -> None:
             await served.start()
 
     asyncio.run(check())
+
+
+def test_numbers_that_are_not_finite_are_refused(make_model: Callable[..., Model]) -> None:
+    broken = make_model()
+    with torch.no_grad():
+        broken.encoder.embeddings.token.weight[10:] = torch.inf
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        worker = Computing(theirs, broken)
+        fine, wrong = TEXTS[:2]  # of the latter's tokens some are above 9
+        _, errors = worker._vectors([wrong, fine], None)
+        assert errors == [errors[0], None]
+        assert errors[0]["error"]["code"] == "not_finite"
+        units = [{"row": row, "tasks": ["mood", "names"]} for row in (fine, wrong)]
+        results = worker._answers(units, {})
+        assert ["error" in one for own in results for one in own] == [False, False, True, True]
+        assert results[0][0]["short"] == broken.predict("mood", fine)[0].short

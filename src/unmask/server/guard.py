@@ -17,10 +17,11 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from unmask.server.errors import Refusal
+from unmask.server.errors import Refusal, overloaded
 from unmask.server.keys import Keys, is_loopback
 from unmask.server.metrics import Metrics
 from unmask.server.settings import Settings
+from unmask.server.traces import span
 
 log = logging.getLogger("unmask.server.access")
 
@@ -53,6 +54,7 @@ class Guard:
         self.settings = settings
         self.keys = keys
         self.metrics = metrics
+        self.active = 0  # requests that are under way
         self.headers = dict(_HEADERS)
         if tls:
             self.headers["strict-transport-security"] = "max-age=31536000"
@@ -65,7 +67,11 @@ class Guard:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        await _Visit(self, scope, receive, send).run()
+        self.active += 1
+        try:
+            await _Visit(self, scope, receive, send).run()
+        finally:
+            self.active -= 1
 
 
 class _Visit:
@@ -84,20 +90,23 @@ class _Visit:
         }
 
     async def run(self) -> None:
-        try:
-            self._check()
-            body = await self._body()
-        except Refusal as refusal:
-            await refuse(refusal, self.scope, self.send)
-        except _Left:
-            self.guard.metrics.events.labels("", "left").inc()
-        else:
-            await self._serve(body)
-        self._record()
+        with span(self.headers) as said:
+            try:
+                self._check()
+                body = await self._body()
+            except Refusal as refusal:
+                await refuse(refusal, self.scope, self.send)
+            except _Left:
+                self.guard.metrics.events.labels("", "left").inc()
+            else:
+                await self._serve(body)
+            said.update(self._record())
 
     def _check(self) -> None:
         """Refuse what its headers say already."""
         path = self.scope["path"]
+        if self.guard.active > self.guard.settings.connections:
+            raise overloaded(f"{self.guard.active} requests are under way", 1.0)
         self._check_origin()
         length = self.headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self.guard.settings.body_bytes:
@@ -204,7 +213,7 @@ class _Visit:
             ]
         await self.send_on(message)
 
-    def _record(self) -> None:
+    def _record(self) -> dict[str, Any]:
         """A line of JSON for the log, without anything that the user wrote; and the figures."""
         route = getattr(self.scope.get("route"), "path", None) or "other"
         seconds = time.perf_counter() - self.began
@@ -220,6 +229,7 @@ class _Visit:
             **self.scope.get("state", {}).get("said", {}),
         }
         log.info(json.dumps(said))
+        return said
 
 
 def urlsplit_host(origin: str) -> str | None:

@@ -55,6 +55,8 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     def _reload(self) -> None:
+        if len(self._reloading) > 1:
+            return  # one is under way, and one behind it will see what changed meanwhile
         task = asyncio.create_task(self.fleet.reload())
         self._reloading.add(task)
         task.add_done_callback(self._reloading.discard)
@@ -109,7 +111,6 @@ async def _serve(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=settings.connections,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=int(settings.timeout) + 5,
         ssl_certfile=certificate,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,6 @@ from unmask.server.scheduler import Queue, Unit
 from unmask.server.settings import Settings
 
 Outcome = Answered | Refusal
-Result = TypeVar("Result")
 
 
 @dataclass(eq=False)
@@ -54,7 +52,6 @@ class Served:
         self.cache: Cache[Answered] = Cache(options.cache_bytes)
         self.active = 0  # requests that are with this model
         self._flights: dict[bytes, _Flight] = {}
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="tokenise")
 
     async def start(self) -> None:
         """Start the workers; a UserError where the model cannot be loaded."""
@@ -67,7 +64,6 @@ class Served:
         while self.active:
             await asyncio.sleep(0.02)
         await self.pool.stop()
-        self._threads.shutdown(wait=False)
 
     @property
     def form(self) -> str:
@@ -164,10 +160,6 @@ class Served:
         finally:
             self.active -= 1
 
-    async def off_loop(self, work: Callable[[], Result]) -> Result:
-        """Let a thread do what would hold up the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-
     def _join(self, key: bytes, joined: dict[bytes, _Flight]) -> bool:
         """Wait for what is under way already; whether it is."""
         if key in joined:
@@ -183,7 +175,7 @@ class Served:
         if not asks:
             return []
         began = time.perf_counter()
-        found = await self.off_loop(lambda: [*map(self.reader.read, asks)])
+        found = await asyncio.to_thread(lambda: [*map(self.reader.read, asks)])
         self.metrics.stage.labels(self.name, "tokenise").observe(time.perf_counter() - began)
         return found
 

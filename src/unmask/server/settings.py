@@ -23,4 +23,4 @@ class Settings:
     items: int = 1024  # texts in one request
     depth: int = 32  # of JSON
     body_seconds: float = 20.0  # in which headers, and then a body, must have come
-    connections: int = 1024
+    connections: int = 1024  # requests that are under way at once

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,19 +82,20 @@ class Worker:
                 except UserError as error:
                     results[i][k] = _wrong(error)
         try:
-            found: Iterator[Any] = iter([*self.model.answers_to(jobs, options)])
-        except Exception:  # one of them, perhaps: each by itself then, so that none falls with it
-            found = (self._alone(job, options) for job in jobs)
-        for (i, k), answer in zip(places, found, strict=True):
-            results[i][k] = answer if isinstance(answer, dict) else self._record(answer)
+            found = [self._record(answer) for answer in self.model.answers_to(jobs, options)]
+        except Exception:  # one of them, perhaps: each by itself then
+            found = [_NOT_FINITE] * len(jobs)
+        for (i, k), job, record in zip(places, jobs, found, strict=True):
+            # A number that is not finite spoils those that share its grid.
+            results[i][k] = self._alone(job, options) if record is _NOT_FINITE else record
         return results
 
-    def _alone(self, job: Any, options: Mapping[str, Any]) -> Answer | Error:
+    def _alone(self, job: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         try:
             (answer,) = self.model.answers_to([job], options)
         except Exception as error:
             return _wrong(error)
-        return answer
+        return self._record(answer)
 
     def _record(self, answer: Answer) -> dict[str, Any]:
         record = {"draw": answer.draw, "short": answer.short, "answer": answer.columns()}
@@ -113,14 +114,14 @@ class Worker:
         try:
             vectors = self.model.encode(texts, width=width).numpy()
         except Exception:
-            vectors = np.zeros((len(texts), size), dtype=np.float32)
-            for i, text in enumerate(texts):
-                try:
-                    vectors[i] = self.model.encode(text, width=width)[0].numpy()
-                except Exception as error:
-                    errors[i] = _wrong(error)
+            vectors = np.full((len(texts), size), np.nan, dtype=np.float32)
         for i in np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist():
-            errors[i] = _NOT_FINITE
+            try:
+                vectors[i] = self.model.encode(texts[i], width=width)[0].numpy()
+            except Exception as error:
+                errors[i] = _wrong(error)
+            else:
+                errors[i] = None if np.isfinite(vectors[i]).all() else _NOT_FINITE
         return np.ascontiguousarray(vectors, dtype=np.float32).tobytes(), errors
 
     def _advance(self, number: int) -> None:
@@ -138,7 +139,7 @@ class Worker:
         self.connection.sendall(pack(header, body))
 
 
-_NOT_FINITE = {
+_NOT_FINITE: Error = {
     "error": {"code": "not_finite", "message": "the model's answer is not a finite number: refused"}
 }
 
@@ -179,8 +180,9 @@ def hello(model: Model, path: Path) -> dict[str, Any]:
         "pooling": model.how_to_pool.model_dump(),
         "encoder": model.encoder.config.model_dump(),
         "device": model.device.type,
-        "precision": model.precision,
-        "form": getattr(model, "form", "torch"),
+        # A model that a compiled form stands in for has these two.
+        "precision": getattr(model, "computes_in", model.precision),
+        "form": getattr(model, "form_name", f"torch-{model.precision}"),
         "sha256": digest,
         "scores": scores,
         "card": card,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
@@ -133,14 +134,17 @@ def no_cuts(served: Served, answers: Iterable[Answered]) -> None:
             raise Refusal(413, "too_long", message)
 
 
-def respond(
+async def respond(
     request: Request,
     served: Served,
     outcomes: Sequence[Outcome],
     value: Any,
     media: str = "application/json",
 ) -> Response:
-    """The answer, with headers that say by what it was computed, of how much, and for how long."""
+    """The answer, with headers that say by what it was computed, of how much, and for how long.
+
+    `value` may be a function that makes it: a large answer is made and written off the event loop.
+    """
     answers = [one for one in outcomes if isinstance(one, Answered)]
     tokens, dropped = sum(a.tokens for a in answers), sum(a.dropped for a in answers)
     cached = sum(a.cached for a in answers)
@@ -156,8 +160,16 @@ def respond(
         "x-queue-time": _milliseconds(a.queued for a in answers),
         "x-inference-time": _milliseconds(a.computed for a in answers),
     }
-    body = value if isinstance(value, bytes) else to_json(value)
+
+    def write() -> bytes:
+        made = value() if callable(value) else value
+        return made if isinstance(made, bytes) else to_json(made)
+
+    body = await asyncio.to_thread(write) if len(outcomes) > _FEW else write()
     return Response(body, media_type=media, headers=headers)
+
+
+_FEW = 8  # items whose answers are written faster than a thread is woken
 
 
 def _milliseconds(seconds: Iterable[float]) -> str:

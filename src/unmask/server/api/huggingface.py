@@ -63,8 +63,11 @@ async def feature_extraction(
     """One vector a text, pooled as the model was trained."""
     served = served_by(request, model)
     answers = await embedded(request, served, body)
-    found = [answer.vector.tolist() for answer in answers if answer.vector is not None]
-    return respond(request, served, answers, found)
+
+    def value() -> Any:
+        return [answer.vector.tolist() for answer in answers if answer.vector is not None]
+
+    return await respond(request, served, answers, value)
 
 
 @router.post("/sentence-similarity")
@@ -107,7 +110,7 @@ async def text_classification(
     top = _count(body.parameters, "top_k", 0) or None
     texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
     answers = await answers_of(request, served, [Ask(text, own.name) for text in texts])
-    return respond(request, served, answers, [labels_of(answer)[:top] for answer in answers])
+    return await respond(request, served, answers, [labels_of(answer)[:top] for answer in answers])
 
 
 @router.post("/token-classification")
@@ -154,7 +157,7 @@ async def question_answering(
         {"answer": text, "score": score, "start": start, "end": end}
         for text, score, start, end in said.get("candidates", [best])
     ]
-    return respond(request, served, answers, found if top > 1 else found[0])
+    return await respond(request, served, answers, found if top > 1 else found[0])
 
 
 @router.post("/translation")
@@ -185,7 +188,7 @@ async def _written(
     texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
     answers = await answers_of(request, served, [Ask(text, own.name, options) for text in texts])
     found = [{field: answer.record["short"]} for answer in answers]
-    return respond(request, served, answers, found)
+    return await respond(request, served, answers, found)
 
 
 async def _each(
@@ -201,7 +204,7 @@ async def _each(
     texts = [inputs] if isinstance(inputs, str) else inputs
     answers = await answers_of(request, served, [Ask(text, task, options) for text in texts])
     found = [shape(served, *pair) for pair in zip(texts, answers, strict=True)]
-    return respond(request, served, answers, found[0] if isinstance(inputs, str) else found)
+    return await respond(request, served, answers, found[0] if isinstance(inputs, str) else found)
 
 
 def _filled(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib.metadata import version
 from typing import Any
 
@@ -59,7 +60,7 @@ async def predict(
     if body.truncate is False:
         no_cuts(served, answers)
     found = [labels_of(answer) for answer in answers]
-    return respond(request, served, answers, found if several else found[0])
+    return await respond(request, served, answers, found if several else found[0])
 
 
 @router.post("/tokenize")
@@ -68,8 +69,8 @@ async def tokenize(request: Request, body: TokenizeRequest, model: ModelName = N
     served = served_by(request, model)
     texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
     check_items(request, len(texts))
-    found = await served.off_loop(lambda: [_tokens(served.reader.text, t, body) for t in texts])
-    return respond(request, served, [], found)
+    found = await asyncio.to_thread(lambda: [_tokens(served.reader.text, t, body) for t in texts])
+    return await respond(request, served, [], found)
 
 
 def _tokens(text: Any, one: str, body: TokenizeRequest) -> list[dict[str, Any]]:
@@ -120,14 +121,14 @@ async def info(request: Request, model: ModelName = None) -> Response:
         "max_client_batch_size": settings.items,
         "max_concurrent_requests": settings.connections,
         "auto_truncate": True,
-        "tokenization_workers": 2,
+        "tokenization_workers": 1,
         "dimensions": served.width,
         "mask_token": _mask(served.reader.text),
         "scores": hello["scores"],
         "card": hello["card"],
         "version": version("unmask"),
     }
-    return respond(request, served, [], value)
+    return await respond(request, served, [], value)
 
 
 @router.get("/v1/models")

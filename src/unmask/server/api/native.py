@@ -68,7 +68,7 @@ async def one_task(request: Request, task: Name, body: TaskRequest) -> Response:
     _raise_if_all(outcomes)
     results = [result_of(outcome) for outcome in outcomes]
     about = {"task": task, "kind": own.kind, **about_of(served, outcomes)}
-    return respond(request, served, outcomes, {**about, "results": results})
+    return await respond(request, served, outcomes, {**about, "results": results})
 
 
 @router.post("/v1/tasks")
@@ -91,7 +91,7 @@ async def many_tasks(request: Request, body: ManyRequest) -> Response:
         for i in range(0, len(outcomes), width)
     ]
     value = {**about_of(served, outcomes), "results": results}
-    return respond(request, served, outcomes, value)
+    return await respond(request, served, outcomes, value)
 
 
 def result_of(outcome: Outcome) -> dict[str, Any]:

@@ -82,20 +82,17 @@ async def openai(request: Request, body: OpenAIRequest) -> Response:
     texts = _texts(body.input)
     answers = await _vectors(request, served, texts, body.dimensions)
     coded = body.encoding_format == "base64"
-    data = [
-        {
-            "object": "embedding",
-            "index": i,
-            "embedding": base64.b64encode(answer.vector.tobytes()).decode()
-            if coded and answer.vector is not None
-            else _floats(answer),
-        }
-        for i, answer in enumerate(answers)
-    ]
     tokens = sum(answer.tokens for answer in answers)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    value = {"object": "list", "data": data, "model": served.name, "usage": usage}
-    return respond(request, served, answers, value)
+
+    def value() -> Any:
+        data = [
+            {"object": "embedding", "index": i, "embedding": _coded(a) if coded else _floats(a)}
+            for i, a in enumerate(answers)
+        ]
+        return {"object": "list", "data": data, "model": served.name, "usage": usage}
+
+    return await respond(request, served, answers, value)
 
 
 @router.post("/embed")
@@ -105,11 +102,11 @@ async def embed(request: Request, body: EmbedRequest, model: ModelName = None) -
     answers = await embedded(request, served, body)
     if "application/octet-stream" in request.headers.get("accept", ""):
         raw = b"".join(a.vector.astype("<f4").tobytes() for a in answers if a.vector is not None)
-        response = respond(request, served, answers, raw, "application/octet-stream")
+        response = await respond(request, served, answers, raw, "application/octet-stream")
         width = body.dimensions or served.width
         response.headers["x-shape"] = f"{len(answers)},{width}"
         return response
-    return respond(request, served, answers, [_floats(answer) for answer in answers])
+    return await respond(request, served, answers, lambda: [*map(_floats, answers)])
 
 
 async def embedded(request: Request, served: Served, body: EmbedRequest) -> list[Answered]:
@@ -153,7 +150,7 @@ async def rerank(
         {"index": i, "score": scores[i], **({"text": body.texts[i]} if body.return_text else {})}
         for i in order
     ]
-    return respond(request, served, answers, ranked)
+    return await respond(request, served, answers, ranked)
 
 
 @router.post("/similarity")
@@ -164,7 +161,7 @@ async def similarity(
     served = served_by(request, model)
     texts = [body.inputs.source_sentence, *body.inputs.sentences]
     answers = await _vectors(request, served, texts, None)
-    return respond(request, served, answers, _cosines(answers))
+    return await respond(request, served, answers, _cosines(answers))
 
 
 async def _vectors(
@@ -178,6 +175,12 @@ async def _vectors(
 
 def _texts(given: Texts) -> list[str]:
     return [given] if isinstance(given, str) else given
+
+
+def _coded(answer: Answered) -> str:
+    """The bytes of a vector, little-endian float32, in base64."""
+    assert answer.vector is not None
+    return base64.b64encode(answer.vector.astype("<f4").tobytes()).decode()
 
 
 def _floats(answer: Answered) -> Any:

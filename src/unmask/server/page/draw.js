@@ -75,7 +75,7 @@ function fill(answer, texts, maskToken) {
     shown.append(choice);
   });
   const lists = answer.candidates.flatMap((own, i) => [
-    make("h3", {}, say("candidates", i + 1)),
+    make("h2", {}, say("candidates", i + 1)),
     bars(Object.entries(own)),
   ]);
   return [shown, ...lists];

@@ -34,7 +34,7 @@ function showTabs() {
       },
       task.name === SIMILAR ? `${SIMILAR} ${say("near")}` : task.name,
     );
-    tab.addEventListener("click", () => open(task.name));
+    tab.addEventListener("click", () => open(task.name, true));
     return tab;
   });
   $("#tasks").replaceChildren(...tabs);
@@ -74,12 +74,14 @@ function dropInto(area) {
   });
 }
 
-function open(name) {
+/** Show a task; its tab is made anew, and keeps the focus where it had it. */
+function open(name, focus = false) {
   current = name;
   turn += 1;
   $("#result").replaceChildren();
   showTabs();
   showFields();
+  if (focus) $('[role="tab"][aria-selected="true"]').focus();
 }
 
 const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
@@ -132,7 +134,7 @@ async function written(task, texts, show) {
 }
 
 function wrong(error) {
-  if (error.status === 401) $("#key-field").hidden = false;
+  if (error.status === 401) $("#key-form").hidden = false;
   const said = error.status ? error.message : say("unreachable");
   return [make("p", { class: "error", role: "alert" }, said)];
 }
@@ -160,7 +162,7 @@ async function showLoad() {
 function showAll() {
   translate();
   if (!about) return;
-  $("#about").textContent = say("about", about.model_id, about.form, about.model_dtype, about.dimensions);
+  $("#about").textContent = say("about", about.model_id, about.form, about.dimensions);
   showTabs();
   showFields();
   $("#scores-section").hidden = !about.scores.length;
@@ -197,8 +199,7 @@ $("#tasks").addEventListener("keydown", (event) => {
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   if (!step) return;
   event.preventDefault();
-  open(names[(names.indexOf(current) + step + names.length) % names.length]);
-  $('[role="tab"][aria-selected="true"]').focus();
+  open(names[(names.indexOf(current) + step + names.length) % names.length], true);
 });
 $("#language").addEventListener("change", (event) => {
   choose(event.target.value);
@@ -209,6 +210,7 @@ $("#model").addEventListener("change", (event) => {
   server.useModel(event.target.value);
   start();
 });
+$("#key-form").addEventListener("submit", (event) => event.preventDefault());
 $("#key").addEventListener("change", (event) => {
   server.useKey(event.target.value.trim());
   start();
