@@ -146,7 +146,10 @@ def embed(
     texts: Texts = None,
     input: Input = None,
     output: Annotated[Path | None, typer.Option(help="Where to write: .npy or .jsonl")] = None,
-    column: Annotated[str, typer.Option(help="The text column of the input file.")] = "text",
+    column: Annotated[
+        str | None, typer.Option(help="The column of the input file (default: the modality)")
+    ] = None,
+    modality: Annotated[str, typer.Option(help="What it holds: text, image or audio.")] = "text",
     width: Annotated[
         int | None, typer.Option(min=1, help="Only a vector's first numbers (default: all)")
     ] = None,
@@ -154,18 +157,33 @@ def embed(
     """Turn each of TEXTS, or each row of a file, into one vector.
 
     Example: unmask embed sentence-transformers/all-MiniLM-L6-v2 --input a.csv --output a.npy
+
+    Of pictures: unmask embed runs/photos/bundle --modality image cat.jpg dog.png
     """
     from unmask import progress
     from unmask.cli.output import print_json
-    from unmask.cli.tables import check_output, open_model, read_rows, texts_of, write_vectors
+    from unmask.cli.tables import (
+        beside,
+        check_output,
+        open_model,
+        read_rows,
+        texts_of,
+        write_vectors,
+    )
+    from unmask.errors import UserError
 
     check_output(output, (".npy", ".jsonl"))
     model = open_model(bundle)
+    if modality not in ("text", *model.text.beside):
+        known = ", ".join(("text", *model.text.beside))
+        raise UserError(f"--modality {modality}: this model reads {known}")
+    column = column or modality
     rows = read_rows(texts, input, [(column,)])
+    cells = texts_of(rows, column) if modality == "text" else [{modality: r[column]} for r in rows]
     with progress.bar("embed", len(rows)) as advance:
-        vectors = model.encode(texts_of(rows, column), advance, width)
+        vectors = model.encode(cells, advance, width)
     if output:
-        write_vectors(rows, vectors, output)
+        write_vectors([beside(row, {}) for row in rows], vectors, output)
     else:
         print_json([[round(x, 6) for x in vector] for vector in vectors.tolist()])
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 
+from unmask.batch import Example
 from unmask.data.duplicates import comparable, duplicates
 from unmask.data.sources import Rows
 from unmask.data.splits import Splits, split_rows
@@ -18,6 +19,7 @@ from unmask.interop import usual_head
 from unmask.model import Model
 from unmask.recipe import Run, TaskOptions
 from unmask.tasks import KINDS, Draw, Task, row_rng
+from unmask.tasks.base import said_of
 from unmask.training.centroids import begin_at_centroids
 from unmask.training.start import start_of
 from unmask.training.teacher import Teacher, teachers_of
@@ -190,14 +192,15 @@ def _check_held_out(tasks: Mapping[str, Task[Any, Any]], splits: Mapping[str, Sp
             if rows is None:
                 continue
             task.check(rows, split)
-            draws = (
-                Draw(row_rng(0, name, 0, i), learn=False, others=rows) for i in range(len(rows))
-            )
-            examples = (
-                e for row, draw in zip(rows, draws, strict=True) for e in task.examples(row, draw)
-            )
-            if next(examples, None) is None:
+            if next(_examples(task, rows, split), None) is None:
                 raise UserError(f"task {name}: no row of its {split} split has anything to score")
+
+
+def _examples(task: Task[Any, Any], rows: Sequence[Any], split: str) -> Iterator[Example]:
+    for i, row in enumerate(rows):
+        with said_of(f"{split} row {i + 1}"):
+            draw = Draw(row_rng(0, task.name, 0, i), learn=False, others=rows)
+            yield from task.examples(row, draw)
 
 
 def _warn_of_duplicates(run: Run, splits: Mapping[str, Splits]) -> None:
