@@ -29,6 +29,12 @@ def machine() -> dict[str, Any]:
     }
 
 
+def peak_memory_mb() -> float:
+    """The most memory that this process had, in MB; unlike `ru_maxrss`, nothing of its parent's."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
 def versions() -> dict[str, str]:
     """Our versions; a peer says its own."""
     return {name: version(name) for name in ("unmask", "torch", "tokenizers")} | {

@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import resource
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from embed_texts import LONGEST, texts
+from machine import peak_memory_mb
 
 from unmask import bundle
 from unmask.jobs import WINDOW, batches_by_tokens, bucket, chunks
@@ -69,7 +69,7 @@ def main() -> None:
         "tokens": sum(lengths),
         "padding": 0.0 if torch_alone else 1 - sum(lengths) / grid,
         "operations": sum(2 * n * weights * L + 4 * n * n * D * L for n in lengths),
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_memory_mb": peak_memory_mb(),
     }
     print(json.dumps(found))
 
