@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from unmask import bundle
+from unmask.batch import Example, Segment, Sequence, collate
 from unmask.jobs import unseen
 from unmask.model import Model
 from unmask.runtime.stored import Settings, lacks, put
@@ -135,3 +137,19 @@ def test_training_leaves_the_form_behind(make_bundle: MakeBundle, make_form: Mak
     assert model.form_name == "openvino-fp32"
     model.train()
     assert model.form_name == "torch-fp32"
+
+
+def test_torch_computes_what_a_form_does_not_serve(
+    forms: Callable[[str, str], Model], make_bundle: MakeBundle
+) -> None:
+    model = forms("classic", "openvino-fp32")
+    assert model.form is not None
+    ids = np.array([2, 5, 6, 3])
+    one = Example((Sequence((Segment(ids),)),), (np.array([0]),))
+    writing = Example((Sequence((Segment(ids),), prefix=2),), (np.array([0]),))
+    assert model.form.serves(collate([one, one]), None)
+    assert not model.form.serves(collate([one, one]), "an adapter")
+    assert not model.form.serves(collate([one, one], width=8), None)  # two in a row
+    assert not model.form.serves(collate([one, writing]), None)
+    hidden = bundle.load(make_bundle("classic")).hidden("the film was good")
+    assert torch.equal(model.hidden("the film was good"), hidden)

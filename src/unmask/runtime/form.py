@@ -27,10 +27,10 @@ class CompiledForm:
     compiled: Compiled
     streams: int
     batch_tokens: int
-    adapter: str | None = None
+    longest: int  # positions that the encoder has
 
     def serves(self, batch: Batch, adapter: str | None) -> bool:
-        if adapter != self.adapter or batch.shape[0] != batch.sequences:
+        if adapter is not None or batch.shape[0] != batch.sequences:
             return False
         last = (batch.owner > 0).sum(1, keepdim=True) - 1  # (B, 1)
         return set(batch.features) == {"text"} and bool(
@@ -38,7 +38,8 @@ class CompiledForm:
         )
 
     def wanted(self, batch: Batch) -> Tensor:
-        T, width = batch.shape[1], bucket(batch.shape[1])
+        T = batch.shape[1]
+        width = min(bucket(T), self.longest)
         flat = batch.wanted.cpu()
         flat = flat // T * width + flat % T  # the grid is wider here
 
@@ -53,19 +54,22 @@ class CompiledForm:
         return found[owner.argsort()].to(batch.owner.device)
 
     def _run(self, batch: Batch, output: str, use: Callable[[np.ndarray], Tensor]) -> Tensor:
-        found = self.compiled(arrays(batch), output, use)
+        found = self.compiled(arrays(batch, self.longest), output, use)
         if not torch.isfinite(found.sum()):
             raise UserError(f"{self.name} gave numbers that are not finite; use torch instead")
         return found.to(batch.owner.device)
 
 
-def arrays(batch: Batch) -> Arrays:
-    """A batch of one sequence a row as what a graph reads: (B, T) each, T as `bucket` has it."""
+def arrays(batch: Batch, longest: int) -> Arrays:
+    """A batch of one sequence a row as what a graph reads: (B, T) each, T as `bucket` has it.
+
+    No wider than the `longest` that the encoder has positions for.
+    """
     B, T = batch.shape
     values, index = batch.features["text"]
     ids = torch.zeros(B * T, dtype=torch.long)
     ids[index.cpu()] = values.cpu().long()
-    pad = (0, bucket(T) - T)
+    pad = (0, min(bucket(T), longest) - T)
     grids = (ids.view(B, T), (batch.owner > 0).long().cpu(), batch.segment.cpu())
     first, mask, kinds = (torch.nn.functional.pad(grid, pad).numpy() for grid in grids)
     return first, mask, kinds

@@ -86,7 +86,6 @@ def put(model: Model, folder: Path, name: str, settings: Settings) -> None:
         model.precision = "bf16" if precision == "bf16" else "fp32"
         model.to(settings.device)
     else:
-        record = files.read_json(folder / "form.json")
         streams = Streams.fitted(settings.threads)
         model.form = CompiledForm(
             name,
@@ -94,7 +93,7 @@ def put(model: Model, folder: Path, name: str, settings: Settings) -> None:
             engine(kind).compile(folder, precision, streams),
             streams.count,
             settings.batch_tokens,
-            record.get("adapter"),
+            model.encoder.config.max_positions,
         )
     if (folder / "contract.json").is_file():
         calibrations = files.read_json(folder / "contract.json").get("calibrations", {})
@@ -130,11 +129,11 @@ def lacks(name: str) -> str | None:
     return one.lacks(precision)
 
 
-def record(path: Path, form: str, adapter: str | None) -> dict[str, Any]:
-    """What stands beside a form's graph: of which weights it is, and for which adapter."""
+def record(path: Path, form: str) -> dict[str, Any]:
+    """What stands beside a form's graph: what it is, and of which weights."""
     kind, precision = split(form)
     weights = files.sha256(path / WEIGHTS)
-    return {"engine": kind, "precision": precision, "adapter": adapter, "weights": weights}
+    return {"engine": kind, "precision": precision, "weights": weights}
 
 
 def _missing(name: str, settings: Settings) -> str | None:

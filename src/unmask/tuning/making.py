@@ -32,32 +32,19 @@ def make(model: Model, bundle: Path, name: str, folder: Path, texts: Sequence[st
 
     In int8 weights have a scale a row, and activations fixed scales from these texts: what a text
     gives does not depend on its neighbours in a batch, as it would with scales found while
-    running. Embeddings, norms and softmax stay in floats, as do all heads.
+    running. All heads stay in floats. Tasks with an adapter are not served: torch computes them.
     """
     kind, precision = split(name)
     if (reason := lacks(name)) is not None:
         raise UserError(f"form {name}: {reason}")
     if kind == TORCH:
         return
-    adapter = adapter_of(model)
-    trunk = Trunk(model.encoder, adapter).eval()
+    trunk = Trunk(model.encoder).eval()
     if precision == "int8":
         _write_int8(kind, trunk, folder, calibration(model.text, texts))
     else:
         engine(kind).write(trunk, folder)
-    files.write_json(folder / "form.json", record(bundle, name, adapter))
-
-
-def adapter_of(model: Model) -> str | None:
-    """The adapter that all tasks use; a UserError where they use several."""
-    found = {task.options.adapter for task in model.tasks.values()}
-    if len(found) > 1:
-        named = ", ".join(sorted(map(str, found)))
-        raise UserError(
-            f"the tasks of this model use different adapters ({named}): a form is of one; "
-            "keep torch for it"
-        )
-    return next(iter(found), None)
+    files.write_json(folder / "form.json", record(bundle, name))
 
 
 def calibration(text: TextInput, texts: Iterable[str]) -> list[dict[str, np.ndarray]]:
@@ -78,7 +65,7 @@ def calibration(text: TextInput, texts: Iterable[str]) -> list[dict[str, np.ndar
             min(lengths),
             max(lengths),
         )
-    grids = (arrays(collate([Example((one,), ())])) for one in sequences)
+    grids = (arrays(collate([Example((one,), ())]), max(lengths)) for one in sequences)
     return [dict(zip(INPUTS, grid, strict=True)) for grid in grids]
 
 
