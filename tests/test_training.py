@@ -400,8 +400,10 @@ def test_what_validation_rows_teach_is_part_of_the_bundle(
     monkeypatch.setattr(Classify, "score", score)
     trained = unmask.train(tiny_recipe, tmp_path / "run")
     assert seen == [(6, {})]
-    assert trained.model.tasks["mood"].calibration == {"learnt": 7}
-    assert unmask.load(trained.bundle).tasks["mood"].calibration == {"learnt": 7}
+    found = trained.model.tasks["mood"].calibration
+    assert found["learnt"] == 7
+    assert found.keys() == {"learnt", "promises", "known"}
+    assert unmask.load(trained.bundle).tasks["mood"].calibration == found
     mood = [s for s in trained.scores if s.task == "mood" and s.metric == "accuracy"]
     assert {s.value for s in mood} == {1.0}
     tiny_recipe["encoder"] = {"from": str(trained.bundle)}

@@ -4,6 +4,7 @@ manifest.json       sha256 of every other file, verified on load
 config.json         the encoder's shape, the longest sequence, the pooling
 tasks.json          each task's options, labels and the like
 model.safetensors   all weights
+known.safetensors   what tells texts like those learnt from strange ones, if some task can
 tokenizer.json      the tokenizer
 recipe.yaml         what it was trained with, if unmask trained it
 scores.json         what it scored
@@ -13,7 +14,7 @@ README.md           the model card
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,12 @@ from unmask.encoder import Encoder, EncoderConfig, Pooling
 from unmask.errors import UserError
 from unmask.inputs.text import TextInput
 from unmask.model import Model, task_from_record
+from unmask.tasks import Task
+from unmask.tasks.known import fault
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+KNOWN = "known.safetensors"
 _NEEDED = ("config.json", "tasks.json", "model.safetensors", "tokenizer.json")
 
 
@@ -60,6 +64,13 @@ def save(
         state = weights or model.state_dict()
         state = {name: t.detach().cpu().contiguous() for name, t in state.items()}
         save_file(state, folder / "model.safetensors")
+        known = {
+            f"{task.name}/{name}": tensor.cpu().contiguous()
+            for task in model.tasks.values()
+            for name, tensor in task.tensors.items()
+        }
+        if known:
+            save_file(known, folder / KNOWN)
         config = {
             "format": FORMAT,
             "encoder": model.encoder.config.model_dump(),
@@ -84,7 +95,7 @@ def save(
 
 def load(path: Path) -> Model:
     """Read a bundle after checking every file against the manifest."""
-    verify(path)
+    hashes = verify(path)
     config = files.read_json(path / "config.json")
     try:
         encoder = Encoder(EncoderConfig.model_validate(config["encoder"]))
@@ -110,11 +121,26 @@ def load(path: Path) -> Model:
         raise UserError(f"{path}/model.safetensors does not fit its config: {reason}") from None
     if not all(torch.isfinite(tensor.sum()) for tensor in state.values()):
         raise UserError(f"{path}/model.safetensors holds weights that are not finite; refused")
+    _load_known(path, KNOWN in hashes, tasks, encoder.config.hidden_size)
     return model
 
 
-def verify(path: Path) -> None:
-    """Compare every file with the manifest; a UserError names the first that differs."""
+def _load_known(path: Path, there: bool, tasks: Sequence[Task[Any, Any]], width: int) -> None:
+    """Give each task the tensors that stand beside its calibration."""
+    try:
+        found = load_file(path / KNOWN) if there else {}
+    except SafetensorError as error:
+        raise UserError(f"{path / KNOWN} cannot be read: {error}; fetch the bundle again") from None
+    for task in tasks:
+        own = {name: t for name, t in found.items() if name.startswith(f"{task.name}/")}
+        task.tensors = {name.partition("/")[2]: tensor for name, tensor in own.items()}
+        said = fault(task.calibration.get("known"), task.tensors, width)
+        if said:
+            raise UserError(f"{path / KNOWN} does not fit task {task.name}: {said}; refused")
+
+
+def verify(path: Path) -> dict[str, str]:
+    """The hashes in the manifest; a UserError names the first file that differs from its own."""
     manifest = files.read_json(path / MANIFEST)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise UserError(f"{path} was written by another version of unmask; convert it there")
@@ -129,3 +155,4 @@ def verify(path: Path) -> None:
             raise UserError(f"{file} is missing or leads out of its folder; fetch the bundle again")
         if files.sha256(file) != expected:
             raise UserError(f"{file} is not what the manifest says: changed or cut short; refused")
+    return hashes

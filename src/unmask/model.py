@@ -18,6 +18,7 @@ from unmask.errors import UserError
 from unmask.inputs.text import Encoded, TextInput
 from unmask.jobs import Joint, alike, batches_by_tokens, chunks, unseen
 from unmask.tasks import KINDS, OPTIONS, Answer, Generate, Row, Task, TextAnswer
+from unmask.tasks.hedging import check, hedged, unpromised
 
 log = logging.getLogger("unmask")
 
@@ -138,16 +139,21 @@ class Model(nn.Module):
         """The task's answers for texts, pairs, or rows with its input columns, in their order.
 
         For a list of tasks there is one dict a row, with each task's answer under its name. Tasks
-        that read the same tokens share one pass through the encoder.
+        that read the same tokens share one pass through the encoder. With `coverage`, answers are
+        sets or intervals that hold the truth so often; with `risk` they say whether to abstain.
         """
         names = [task] if isinstance(task, str) else list(dict.fromkeys(task))
         known = [self.task(name) for name in names]
+        for one in known:
+            check(one, options, self.precision)
         rows = [rows] if isinstance(rows, str) else rows
         jobs = ((one, unseen(one, row, i)) for i, row in enumerate(rows) for one in known)
-        answers = self.answers_to(jobs, options, progress)
+        found = list(self.answers_to(jobs, unpromised(options), progress))
+        each = [hedged(one, found[k :: len(names)], options, self.precision)
+                for k, one in enumerate(known)]  # fmt: skip
         if isinstance(task, str):
-            return list(answers)
-        return [dict(zip(names, own, strict=True)) for own in chunks(answers, len(names))]
+            return each[0]
+        return [dict(zip(names, own, strict=True)) for own in zip(*each, strict=True)]
 
     def write(
         self, task: str, row: str | tuple[str, ...] | Row, **options: Any
@@ -239,7 +245,13 @@ class Model(nn.Module):
         progress: Callable[[int], None] | None = None,
     ) -> Iterator[Answer]:
         """A task's answers to examples, in their order."""
-        return task.predict(_Runner(self, task, progress), examples, options or {})
+        return task.predict(self.runner(task, progress), examples, options or {})
+
+    def runner(
+        self, task: Task[Any, Any], progress: Callable[[int], None] | None = None
+    ) -> _Runner:
+        """What runs examples through the encoder and the head of this task's name."""
+        return _Runner(self, task, progress)
 
     def answers_to(
         self,
@@ -347,9 +359,9 @@ class _Runner:
     def __call__(
         self,
         examples: Iterable[Example],
-        finish: Callable[[dict[str, Tensor], Batch, Sequence[Example]], list[Answer]],
-    ) -> Iterator[Answer]:
-        def think(own: Sequence[Example]) -> list[Answer]:
+        finish: Callable[[dict[str, Tensor], Batch, Sequence[Example]], list[Result]],
+    ) -> Iterator[Result]:
+        def think(own: Sequence[Example]) -> list[Result]:
             outputs, prepared = self.model(self.task, self.model.grid(own))
             return finish(outputs, prepared, own)
 
@@ -374,7 +386,7 @@ def _said(encoded: Encoded) -> Encoded:
 
 
 def task_from_record(record: Mapping[str, Any], text: TextInput) -> Task[Any, Any]:
-    """A task as `Model.task_records` described it."""
+    """A task as `Model.task_records` described it, without its tensors."""
     kind = record["options"]["kind"]
     if kind not in KINDS:
         raise UserError(

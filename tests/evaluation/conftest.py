@@ -66,6 +66,7 @@ def result(labels: int = 3, rows: int = 120) -> dict[str, Any]:
         "duplicates": [{**of, "rows": rows, "count": 1, "first": 5, "text": HOSTILE}],
         "confusion": [{**of, **confusion(choices)}],
         "calibration": [{**of, **calibration(choices)}],
+        "doubt": [{**of, **doubt()}],
         "worst": [
             {
                 "task": "mood",
@@ -77,6 +78,27 @@ def result(labels: int = 3, rows: int = 120) -> dict[str, Any]:
             }
             for i in range(30)
         ],
+    }
+
+
+def doubt() -> dict[str, Any]:
+    """What promises are worth, in a hostile language too, and a risk that nothing was given for."""
+    cell = {"language": HOSTILE, "domain": None, "rows": 60, "accuracy": 0.8, "ece": 0.1}
+    return {
+        "promised_by": 400,
+        "notes": [f"coverage 0.99 needs {HOSTILE}"],
+        "coverage": [{"promised": 0.9, "kept": 0.912, "size": 1.4, "single": 0.7}],
+        "selective": {
+            "aurc": 0.03,
+            "least_aurc": 0.01,
+            "curve": [{"answered": i / 4, "risk": i / 40} for i in range(1, 5)],
+        },
+        "risk": [
+            {"promised": 0.1, "answered": 0.8, "risk": 0.06},
+            {"promised": 0.01, "answered": 0.0, "risk": None},
+        ],
+        "known": {"score": "joint", "threshold": 2.5, "kept": 0.95, "share": 0.9},
+        "cells": [cell, {**cell, "language": "zh", "domain": "films"}],
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from unmask.cli import convert, learn, tokenizer, use
+from unmask.cli import convert, learn, tokenizer, trust, use
 from unmask.cli.corpus import corpus
 from unmask.cli.explain import explain, probe
 from unmask.cli.report import report
@@ -21,6 +21,10 @@ app.command()(learn.init)
 app.command()(learn.train)
 app.command("eval")(learn.evaluate)
 app.command()(twins)
+app.command()(trust.calibrate)
+app.command()(trust.check)
+app.command()(trust.shift)
+app.command()(trust.audit)
 app.command()(use.predict)
 app.command()(use.write)
 app.command()(use.fill)

@@ -100,7 +100,13 @@ def evaluate(
 
     Example: unmask eval runs/demo/bundle --html scores.html
     """
-    from unmask.cli.output import print_cube, print_json, print_scores, print_worst
+    from unmask.cli.output import (
+        print_cube,
+        print_doubt,
+        print_json,
+        print_scores,
+        print_worst,
+    )
     from unmask.cli.tables import check_output
     from unmask.evaluation.evaluate import evaluate as run
 
@@ -118,4 +124,5 @@ def evaluate(
     else:
         print_scores(found["scores"])
         print_cube(found["cube"])
+        print_doubt(found["doubt"])
         print_worst(found["worst"], count if errors is not None else 5)

@@ -90,6 +90,34 @@ def _cell(cell: Mapping[str, Any] | None) -> str:
     return f"{value} ({cell['rows']}){mark}"
 
 
+def print_doubt(found: Sequence[Mapping[str, Any]]) -> None:
+    """What promises are worth on these rows, for each task that has made some."""
+    for one in found:
+        place = f"{one['task']}, {one['split']}"
+        if one["coverage"]:
+            rows = [[c[k] for k in ("promised", "kept", "size", "single")] for c in one["coverage"]]
+            columns = ["promised", "holds the truth", "mean size", "of size 1"]
+            print_table(f"\n{place}: sets and intervals", columns, rows)
+        for note in one["notes"]:
+            print(note)
+        if one["selective"]:
+            own = one["selective"]
+            print(f"\n{place}: AURC {own['aurc']:.4f} (at best {own['least_aurc']:.4f})")
+        shown = [
+            [r["promised"], r["answered"], "–" if r["risk"] is None else r["risk"]]
+            for r in one["risk"]
+        ]
+        if shown:
+            print_table("", ["errors at most", "share answered", "errors"], shown)
+        if one["known"]:
+            known = one["known"]
+            print(f"{place}: {known['share']:.1%} of the rows are like those learnt")
+        if one["cells"]:
+            keys = [k for k in one["cells"][0] if k != "promised"]
+            body = [["all" if c[k] is None else c[k] for k in keys] for c in one["cells"]]
+            print_table(f"\n{place}: by language and domain", keys, body)
+
+
 def print_worst(errors: Sequence[Mapping[str, Any]], count: int) -> None:
     """The worst errors of each task, so many of each."""
     seen: Counter[str] = Counter()

@@ -34,6 +34,9 @@ def predict(
 ) -> None:
     """Answer a task, or several at once, for TEXTS or for the rows of a file.
 
+    With --option coverage=0.9 answers are sets, or intervals, that hold the truth so often; with
+    --option risk=0.05 those are marked that are not sure enough for so few errors.
+
     Example: unmask predict runs/demo/bundle --task topic "Who won the match?"
     """
     from unmask import progress
@@ -66,21 +69,21 @@ def predict(
     if json:
         print_json(records)
     elif not output:
-        several = len(tasks) > 1
-        print_table(
-            "",
-            [*(["task"] if several else []), "answer", "probability", "text"],
-            [
-                [
-                    *([one.name] if several else []),
-                    answer.short,
-                    answer.columns().get("probability", ""),
-                    shorten(one.shown(row), 80),
-                ]
-                for row, own in zip(rows, answers, strict=True)
-                for one, answer in zip(tasks, own.values(), strict=True)
-            ],
-        )
+        given = [(one, row, own[one.name]) for row, own in zip(rows, answers, strict=True)
+                 for one in tasks]  # fmt: skip
+        columns: dict[str, list[object]] = {
+            "task": [one.name for one, _, _ in given] if len(tasks) > 1 else [],
+            "answer": [answer.short for _, _, answer in given],
+            "probability": [answer.columns().get("probability", "") for _, _, answer in given],
+            "promised": [answer.promise.short if answer.promise else "" for _, _, answer in given],
+            "known": [answer.known.short if answer.known else "" for _, _, answer in given],
+            "text": [shorten(one.shown(row), 80) for one, row, _ in given],
+        }
+        shown = {name: cells for name, cells in columns.items() if any(cells)}
+        print_table("", [*shown], list(zip(*shown.values(), strict=True)))
+    for one in tasks if answers else ():
+        if promise := answers[0][one.name].promise:
+            typer.echo(f"task {one.name}: {promise.says}", err=True)
 
 
 def write(

@@ -19,7 +19,8 @@ from unmask.errors import UserError
 from unmask.evaluation.bootstrap import LEVEL
 from unmask.evaluation.choosing import calibration, confusion
 from unmask.evaluation.cube import cube_of, spelt_alike, trained_cells
-from unmask.evaluation.held import last_run, own_run, rows_of
+from unmask.evaluation.doubt import doubt, lines
+from unmask.evaluation.held import last_run, own_run, reading, rows_of
 from unmask.evaluation.scores import Cell, Judged, cell_of, cells, judge, laid_out, scores, worst
 from unmask.evaluation.seeds import check_alike, over_seeds
 from unmask.machine.threads import use_available_cpus
@@ -29,7 +30,7 @@ from unmask.tasks import Task
 
 log = logging.getLogger("unmask")
 
-_LISTS = ("tasks", "scores", "cube", "duplicates", "confusion", "calibration", "worst")
+_LISTS = ("tasks", "scores", "cube", "duplicates", "confusion", "calibration", "doubt", "worst")
 
 
 def evaluate(
@@ -81,7 +82,7 @@ def _of_one(folder: Path, recipe_path: Path | None, errors: int) -> dict[str, An
     held: dict[str, list[tuple[Task[Any, Any], Rows]]] = {"valid": [], "test": []}
     for name in shared:
         options = run.tasks[name]
-        task = _reading(model.task(name), options)
+        task = reading(model.task(name), options)
         splits = _splits(name, options, run.train.seed, found)
         drawn = options.train and float in (type(options.valid), type(options.test))
         if recipe_path is not None and drawn:
@@ -131,7 +132,7 @@ def _of_one(folder: Path, recipe_path: Path | None, errors: int) -> dict[str, An
 def _look_closer(
     found: dict[str, Any], task: Task[Any, Any], split: str, judged: list[Judged], errors: int
 ) -> None:
-    """Beside the scores: the confusion matrix, the calibration and the worst errors."""
+    """Beside the scores: confusion, calibration, what promises are worth, the worst errors."""
     answers, rows, _ = laid_out(judged)
     of = {"task": task.name, "split": split}
     found["tasks"].append(
@@ -141,6 +142,10 @@ def _look_closer(
     if (choices := task.choices(answers, rows)) is not None:
         found["confusion"].append({**of, **confusion(choices)})
         found["calibration"].append({**of, **calibration(choices)})
+    if (trust := doubt(task, judged, found["precision"])) is not None:
+        found["doubt"].append({**of, **trust})
+        for line in lines(trust):
+            _note(found, f"task {task.name}, {split}: {line}")
     found["worst"] += worst(task, judged, errors)
 
 
@@ -203,15 +208,3 @@ def _note(found: dict[str, Any], text: str) -> None:
     """What a reader of the scores must know, in the result and as a warning."""
     found["notes"].append(text)
     log.warning("%s", text)
-
-
-def _reading(task: Task[Any, Any], options: TaskOptions) -> Task[Any, Any]:
-    """The bundle's task, reading the rows and columns that these options name."""
-    if options.kind != task.kind:
-        raise UserError(
-            f"task {task.name} is of kind {options.kind} in the recipe, and of kind {task.kind} "
-            "in the bundle; name another"
-        )
-    changes = {key: getattr(options, key) for key in type(options).reading}
-    own = task.options.model_copy(update=changes)
-    return type(task)(task.name, own, task.text, task.facts, task.calibration)

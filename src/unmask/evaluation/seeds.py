@@ -24,7 +24,7 @@ log = logging.getLogger("unmask")
 _Records = Sequence[Mapping[str, Any]]
 _OF_THE_FIRST = (
     "scores are means over {} bundles with their standard deviation; confusion, calibration, "
-    "repeated rows and worst errors are those of {}"
+    "doubt, repeated rows and worst errors are those of {}"
 )
 
 

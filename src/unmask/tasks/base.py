@@ -6,7 +6,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -19,6 +19,8 @@ from unmask.encoder import Encoder, Hidden, Pooling
 from unmask.errors import UserError
 from unmask.inputs.text import Encoded, TextInput
 from unmask.recipe import TaskOptions
+from unmask.tasks.known import Known
+from unmask.tasks.promises import Promise
 from unmask.tasks.tally import Choices, Tally
 from unmask.tokens import Tokens
 
@@ -28,12 +30,18 @@ Outputs = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Answer:
-    """What a task says of one row. `tokens` were read and `dropped` were cut, never silently."""
+    """What a task says of one row. `tokens` were read and `dropped` were cut, never silently.
+
+    `known` says whether the row is like those learnt from, where validation rows taught the task to
+    tell; `promise` is there where one was asked for.
+    """
 
     draw: ClassVar[str] = "text"  # how a page should draw it
 
     tokens: int
     dropped: int
+    known: Known | None = field(default=None, kw_only=True)
+    promise: Promise | None = field(default=None, kw_only=True)
 
     @property
     def short(self) -> str:
@@ -42,7 +50,12 @@ class Answer:
 
     def columns(self) -> dict[str, Any]:
         """The answer as plain columns, for CSV and JSON."""
-        return {"tokens": self.tokens, "dropped": self.dropped}
+        return {
+            **(self.promise.columns() if self.promise else {}),
+            **(self.known.columns() if self.known else {}),
+            "tokens": self.tokens,
+            "dropped": self.dropped,
+        }
 
 
 @dataclass(frozen=True)
@@ -88,7 +101,7 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
 
     `facts` is what must be known before the first step and is saved in the bundle, such as the
     labels; `study` finds it in the training rows. `calibration` is what validation rows teach once
-    the weights stand; `fit` finds it.
+    the weights stand; `fit` and `promises` find it. `tensors` are what of it is too large for JSON.
     """
 
     kind: ClassVar[str]
@@ -106,12 +119,14 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
         text: TextInput,
         facts: Mapping[str, Any] | None = None,
         calibration: Mapping[str, Any] | None = None,
+        tensors: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.name = name
         self.options = options
         self.text = text
         self.facts = dict(facts or {})
         self.calibration = dict(calibration or {})
+        self.tensors = dict(tensors or {})
 
     @property
     def meaning(self) -> Mapping[str, Any]:
@@ -205,6 +220,23 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
     def fit(self, answers: Sequence[AnyAnswer], rows: Sequence[Row]) -> dict[str, Any]:
         """The calibration that these answers of an uncalibrated task ask for; none by default."""
         return {}
+
+    def promises(self, answers: Sequence[AnyAnswer], rows: Sequence[Row]) -> dict[str, Any]:
+        """What these answers of an uncalibrated task promise of others; nothing by default."""
+        return {}
+
+    def hedged(
+        self, answers: Sequence[AnyAnswer], asked: Mapping[str, float], form: str
+    ) -> list[AnyAnswer]:
+        """The answers with the promises that are `asked` for, from a model of this form."""
+        raise UserError(
+            f"task {self.name}: {' and '.join(asked)} is asked for, and kind {self.kind} makes no "
+            "such promise; `classify` with one label and `regress` do"
+        )
+
+    def holds(self, answer: AnyAnswer, row: Row) -> bool:
+        """Whether the truth is in the set or interval that an answer promised."""
+        raise NotImplementedError
 
     def tally(self, answers: Sequence[AnyAnswer], rows: Sequence[Row]) -> Tally | None:
         """What the scores are made of, where they follow from sums over answers.

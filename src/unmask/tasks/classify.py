@@ -34,7 +34,18 @@ from unmask.tasks.base import (
 from unmask.tasks.calibration import calibrated, fit_temperature, fit_vector
 from unmask.tasks.clashes import clashes
 from unmask.tasks.imitation import towards, towards_each
+from unmask.tasks.known import Score
 from unmask.tasks.pooled import PooledOptions, PooledTask
+from unmask.tasks.promises import (
+    Promise,
+    bound,
+    check_fitted,
+    label_set,
+    ladder,
+    limit_for,
+    stairs,
+    surprise_of,
+)
 from unmask.tasks.reversal import reversed_gradient
 from unmask.tasks.tally import Choices, Tally
 
@@ -60,6 +71,11 @@ class ClassifyOptions(PooledOptions):
         None,
         description="of a label's rows in the loss: by rarity, or as {label: weight, …}",
     )
+    known: Score | Literal["auto"] | None = Field(
+        "auto",
+        description="the score by which answers say whether a text is like those learnt (`joint`, "
+        "or `neighbours` with several labels, unless said)",
+    )
     reverse: float = Field(
         0.0,
         ge=0,
@@ -74,6 +90,8 @@ class ClassifyOptions(PooledOptions):
     def _one_label(self) -> ClassifyOptions:
         if self.multi_label and (self.class_weights or self.calibrate == "vector"):
             raise ValueError("class_weights and `calibrate: vector` are for one label a row")
+        if self.multi_label and self.known in ("softmax", "energy", "joint"):
+            raise ValueError(f"`known: {self.known}` is for one label a row; `neighbours` is not")
         return self
 
     @model_validator(mode="after")
@@ -261,8 +279,9 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
         raw = outputs["logits"].float()
         logits = calibrated(raw, self.calibration)
         table = (torch.sigmoid(logits) if several else logits.softmax(-1)).cpu().numpy()
+        known = self.known_of(outputs)
         result = []
-        for p, z, example in zip(table, raw.tolist(), examples, strict=True):
+        for p, z, own, example in zip(table, raw.tolist(), known, examples, strict=True):
             best = np.flatnonzero(p > 0.5) if several else [int(p.argmax())]
             result.append(
                 LabelAnswer(
@@ -271,6 +290,7 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
                     probabilities={name: float(x) for name, x in zip(self.labels, p, strict=True)},
                     labels=tuple(self.labels[i] for i in best),
                     logits=tuple(z),
+                    known=own,
                 )
             )
         return result
@@ -288,6 +308,69 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
         truth = np.array([self._number(self.truth(row)) for row in rows])
         fit = fit_vector if self.options.calibrate == "vector" else fit_temperature
         return fit(logits, truth)
+
+    def promises(self, answers: Sequence[LabelAnswer], rows: Sequence[Row]) -> dict[str, Any]:
+        """How unexpected these rows' truths were, and how many answers were wrong of the surest.
+
+        Both by the logits that the weights give. With `vector` the calibration changes answers
+        too, so those of one half of the rows are judged as fitted to the other half.
+        """
+        if self.options.multi_label:
+            return {}
+        logits = np.array([answer.logits for answer in answers])  # (n, C)
+        truth = np.array([self._number(self.truth(row)) for row in rows])
+        surprise, places = surprise_of(logits), np.arange(len(truth))
+        chosen = logits.argmax(1)
+        if self.options.calibrate == "vector":
+            for half in (places % 2 == 0, places % 2 == 1):
+                if half.any() and not half.all():
+                    found = fit_vector(logits[~half], truth[~half])
+                    chosen[half] = calibrated(torch.from_numpy(logits[half]), found).argmax(1)
+        return {
+            "rows": len(truth),
+            "coverage": ladder(surprise[places, truth]),
+            "risk": stairs(surprise.min(1), chosen != truth),
+        }
+
+    def hedged(
+        self, answers: Sequence[LabelAnswer], asked: Mapping[str, float], form: str
+    ) -> list[LabelAnswer]:
+        if self.options.multi_label:
+            return super().hedged(answers, asked, form)
+        record = check_fitted(self.name, self.calibration.get("promises"), form)
+        n, coverage, risk = record["rows"], asked.get("coverage"), asked.get("risk")
+        limit = None if coverage is None else bound(record["coverage"], n, coverage)
+        most = None if risk is None else limit_for(record["risk"], risk)
+        found = []
+        for answer in answers:
+            surprise = surprise_of(answer.logits)
+            names = None if limit is None else self._names(label_set(surprise, limit))
+            unsure = None if most is None else bool(surprise.min() > most)
+            promise = Promise(n, coverage, names, risk=risk, abstains=unsure)
+            found.append(replace(answer, promise=promise))
+        return found
+
+    def holds(self, answer: LabelAnswer, row: Row) -> bool:
+        promised = answer.promise.labels if answer.promise else None
+        return promised is not None and self.truth(row) in promised
+
+    def _names(self, numbers: Iterable[int]) -> tuple[str, ...]:
+        labels = self.labels
+        return tuple(labels[i] for i in numbers)
+
+    @property
+    def known_by(self) -> Score | None:
+        """As the options say; not where the encoder unlearns what the labels are told by."""
+        if self.options.reverse:
+            return None
+        if self.options.known == "auto":
+            return "neighbours" if self.options.multi_label else "joint"
+        return self.options.known
+
+    def groups(self, rows: Sequence[Row]) -> np.ndarray:
+        if self.options.multi_label:  # no one label has a row to itself
+            return super().groups(rows)
+        return np.array([self._number(self.truth(row)) for row in rows])
 
     def tally(self, answers: Sequence[LabelAnswer], rows: Sequence[Row]) -> Tally:
         """Accuracy and macro F1; for several labels micro and macro F1 and the exact matches.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from unmask.batch import Batch, Example
 from unmask.errors import UserError
 from unmask.tasks.base import Answer, Draw, Outputs, Row, Task, check_texts, placed, said_of
 from unmask.tasks.pooled import PooledOptions, PooledTask
+from unmask.tasks.promises import Promise, bound, check_fitted, ladder
 
 
 class RegressOptions(PooledOptions):
@@ -25,6 +26,9 @@ class RegressOptions(PooledOptions):
     kind: Literal["regress"] = "regress"
     values: dict[str, float] | None = Field(
         None, description="numbers of named classes, as {negative: 0, neutral: 1, positive: 2}"
+    )
+    known: Literal["mahalanobis", "neighbours"] | None = Field(
+        None, description="the score by which answers say whether a text is like those learnt"
     )
 
 
@@ -111,9 +115,52 @@ class Regress(PooledTask[RegressOptions, NumberAnswer]):
                 dropped=sum(s.dropped for s in example.sequences),
                 value=float(number),
                 name=self._nearest(number),
+                known=known,
             )
-            for number, example in zip(numbers, examples, strict=True)
+            for number, known, example in zip(
+                numbers, self.known_of(outputs), examples, strict=True
+            )
         ]
+
+    @property
+    def known_by(self) -> Literal["mahalanobis", "neighbours"] | None:
+        """As the options say."""
+        return self.options.known
+
+    def promises(self, answers: Sequence[NumberAnswer], rows: Sequence[Row]) -> dict[str, Any]:
+        """How far these answers were from the rows' numbers."""
+        truth = np.array([_number(self.name, self.options, row) for row in rows])
+        away = np.abs(np.array([answer.value for answer in answers]) - truth)
+        return {"rows": len(rows), "coverage": ladder(away)}
+
+    def hedged(
+        self, answers: Sequence[NumberAnswer], asked: Mapping[str, float], form: str
+    ) -> list[NumberAnswer]:
+        """Intervals of one width around the numbers."""
+        if "risk" in asked:
+            raise UserError(
+                f"task {self.name}: risk is for kinds that are right or wrong; a number has an "
+                "interval: ask for coverage"
+            )
+        record = check_fitted(self.name, self.calibration.get("promises"), form)
+        away = bound(record["coverage"], record["rows"], asked["coverage"])
+        return [
+            replace(
+                answer,
+                promise=Promise(
+                    record["rows"],
+                    asked["coverage"],
+                    interval=(answer.value - away, answer.value + away),
+                ),
+            )
+            for answer in answers
+        ]
+
+    def holds(self, answer: NumberAnswer, row: Row) -> bool:
+        if answer.promise is None or answer.promise.interval is None:
+            return False
+        low, high = answer.promise.interval
+        return low <= _number(self.name, self.options, row) <= high
 
     def _nearest(self, number: float) -> str | None:
         values = self.options.values

@@ -21,7 +21,7 @@ from unmask.errors import UserError
 from unmask.evaluation.scores import Score, headline, judge, scores
 from unmask.model import Model
 from unmask.recipe import Run
-from unmask.tasks import Row, Task
+from unmask.tasks import Row
 from unmask.training import checkpoint, parallel
 from unmask.training.checkpoint import Checkpoint
 from unmask.training.features import ROOM, Features
@@ -278,18 +278,6 @@ def evaluate(
         for (task, _), own in zip(tasks, judged, strict=True)
         for score in scores(task, split, own, model.precision, resample)
     ]
-
-
-def calibrate(model: Model, rows: Mapping[str, Sequence[Row]]) -> None:
-    """Let each task learn from validation rows what the trained weights do not say."""
-    for name, own in rows.items():
-        task = model.task(name)
-        task.calibration = {}
-        if type(task).fit is Task.fit:  # it learns nothing, so it need not answer
-            continue
-        (judged,) = judge(model, [(task, own)])
-        pairs = [(answer, one.row) for one in judged for answer in one.answers]
-        task.calibration = task.fit([answer for answer, _ in pairs], [row for _, row in pairs])
 
 
 def _mean_headline(model: Model, found: Sequence[Score]) -> float:

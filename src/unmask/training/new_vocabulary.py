@@ -48,6 +48,7 @@ def with_vocabulary(
     tasks = {record["name"]: task_from_record(record, text) for record in model.task_records()}
     heads = {}
     for name, task in tasks.items():
+        task.calibration = {}  # it was fitted to what the old tokens make of texts
         heads[name] = task.build(encoder)
         heads[name].load_state_dict(_head_state(model.head(name), mixture))
     return Model(encoder, text, tasks, heads, model.pooling)

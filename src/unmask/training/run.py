@@ -14,6 +14,7 @@ import yaml
 from unmask import bundle, files, recipe
 from unmask.data.splits import split_rows
 from unmask.errors import UserError
+from unmask.evaluation.fitting import calibrate
 from unmask.evaluation.scores import Score
 from unmask.machine.memory import reuse_freed_memory
 from unmask.machine.threads import use_available_cpus
@@ -24,7 +25,7 @@ from unmask.training import checkpoint, conflicts
 from unmask.training.card import model_card
 from unmask.training.checkpoint import Checkpoint
 from unmask.training.folder import check_recipe, check_room, clear, finished, forget, sweep, tidy
-from unmask.training.loop import Loop, calibrate, evaluate
+from unmask.training.loop import Loop, evaluate
 from unmask.training.prepare import Prepared, prepare
 from unmask.training.processes import Processes, joined
 
@@ -162,7 +163,7 @@ def _train_one(
     best = loop.fit()
     processes.wait()  # until it is written
     model = bundle.load(best).to(processes.device)
-    calibrate(model, prepared.rows("valid"))
+    calibrate(model, prepared.rows("valid"), rows)
     found = evaluate(model, prepared.rows("valid"), "valid", resample=True)
     found += evaluate(model, prepared.rows("test"), "test", resample=True)
     seconds = loop.meter.seconds

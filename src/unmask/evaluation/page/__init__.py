@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from unmask.evaluation.cube import table
-from unmask.evaluation.page.charts import heat_map, reliability_diagram
+from unmask.evaluation.page.charts import heat_map, reliability_diagram, risk_curve
 from unmask.evaluation.page.template import fill
-from unmask.evaluation.page.words import ENGLISH, METRICS, UNBOUNDED
+from unmask.evaluation.page.words import CELLS, ENGLISH, METRICS, UNBOUNDED
 from unmask.evaluation.scores import TAGS
 
 __all__ = ["render"]
@@ -41,6 +41,8 @@ def render(
         cubes=[_heat(cube) for cube in found["cube"] if len(cube["cells"]) > 1],
         heat=heat_map,
         reliability=reliability_diagram,
+        curve=risk_curve,
+        of_cells=CELLS,
         group=_group,
         tables=[(*place, whole) for place, (whole, _) in groups.items()],
         heads=_headlines(groups, shown),

@@ -100,6 +100,41 @@ def heat_map(labels: Sequence[str], counts: Sequence[Sequence[int]], t: Words) -
     )
 
 
+def risk_curve(points: Sequence[Mapping[str, Any]], t: Words) -> Markup:
+    """The share of errors among the answers given, by the share of answers that are given."""
+    left, top, wide, tall = 52, 10, 300, 160
+    bottom = top + tall
+    most = max([one["risk"] for one in points] + [0.01])
+    parts: list[str] = []
+    for v in (0, 0.25, 0.5, 0.75, 1):
+        x, y = left + wide * v, bottom - tall * v
+        parts += [
+            tag("path", class_="grid", d=f"M{left} {y}H{left + wide}"),
+            tag("text", f"{v * most:.3f}", x=left - 6, y=y + 4, text_anchor="end"),
+            tag("text", f"{v:g}", x=x, y=bottom + 16, text_anchor="middle"),
+        ]
+    places = [(left + wide * p["answered"], bottom - tall * p["risk"] / most) for p in points]
+    parts.append(
+        tag("path", class_="diagonal", d="M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places))
+    )
+    for one, (x, y) in zip(points, places, strict=True):
+        said = f"{t['answered']} {one['answered']:.2f}; {t['errors']} {one['risk']:.4f}"
+        parts.append(tag("g", tag("title", said), tag("circle", class_="dot", cx=x, cy=y, r=3.5)))
+    parts += [
+        tag("text", t["answered"], x=left + wide / 2, y=bottom + 34, text_anchor="middle"),
+        tag("text", t["errors"], transform=f"translate(10 {top + tall / 2}) rotate(-90)",
+            text_anchor="middle"),
+    ]  # fmt: skip
+    return tag(
+        "svg",
+        *parts,
+        class_="reliability",
+        viewBox=f"0 0 368 {bottom + 42}",
+        role="img",
+        aria_label=t["selective"],
+    )
+
+
 def _cell(
     x: float, y: float, size: int, count: int, share: float, right: bool, said: str
 ) -> Markup:

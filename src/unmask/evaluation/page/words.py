@@ -107,6 +107,29 @@ ENGLISH = {
     "bins": "The figures of the diagram",
     "confidence": "Mean probability",
     "accuracy": "Share right",
+    "doubt": "How sure, and how rightly",
+    "sets": "Sets and intervals",
+    "sets_help": (
+        "What the model promised by {rows} validation rows, and what holds of these rows. Where it "
+        "is right more often than it promised, each set is one label."
+    ),
+    "promised": "Promised",
+    "kept": "Hold the truth",
+    "size": "Mean size",
+    "single": "Of size 1",
+    "selective": "If it may withhold answers",
+    "selective_help": (
+        "The surest answers first: the share of errors among so many of them. The area under the "
+        "curve is {aurc}; were all errors the least sure, it would be {least}."
+    ),
+    "at_most": "Errors at most",
+    "answered": "Share answered",
+    "errors": "Errors",
+    "known": "Is it like what was learnt?",
+    "known_help": (
+        "By the score {score}, {share} of these rows are, and {kept} of the validation rows."
+    ),
+    "cells": "By language and domain",
     "worst": "Worst errors",
     "worst_help": (
         "The answers furthest from their truth, by minus the log-probability of the truth in nats."
@@ -141,3 +164,36 @@ METRICS = {
     "cut": "share of rows that were cut to fit",
 }
 UNBOUNDED = ("loss", "brier")
+
+# The columns of the table of languages and domains.
+CELLS = {
+    "rows": "Rows",
+    "accuracy": "Accuracy",
+    "ece": "ECE",
+    "ece_by_chance": "ECE by chance, at most",
+    "kept": "Hold the truth, of 0.9",
+    "size": "Mean size",
+    "known": "Like what was learnt",
+}
+
+CHECK = {
+    "title": "Behaviour of",
+    "how": (
+        "Texts are changed and the answers compared. Invariance: the change means nothing, so the "
+        "answer should stay. Direction: it should not move the other way. Minimum functionality: "
+        "templates whose truth is beyond doubt."
+    ),
+    "type": "Type",
+    "test": "Test",
+    "language": "Language",
+    "cases": "Cases",
+    "failures": "Failures",
+    "rate": "Share that fails (95 % interval)",
+    "examples": "Examples of failures",
+    "text": "Text",
+    "changed": "Changed",
+    "expected": "Expected",
+    "answers": "Answers",
+    "curves": "Typos against the score",
+    "typos": "Typos in each text",
+}

@@ -1,0 +1,1 @@
+"""Where a model breaks: behaviour, shift between data sets, leakage and label errors."""
