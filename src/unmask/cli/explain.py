@@ -53,7 +53,7 @@ def explain(
     from unmask.cli.tables import check_output, only_task, open_model, read_rows
     from unmask.errors import UserError
     from unmask.explain import explain as run
-    from unmask.explain.explain import METHODS
+    from unmask.explain.explain import METHODS, steps
 
     check_output(html, (".html",))
     if attention and not json:
@@ -65,10 +65,11 @@ def explain(
         raise UserError("one text is explained at a time; give the others in calls of their own")
     chosen = method or ["integrated_gradients"]
     methods = list(METHODS) if "all" in chosen else chosen
-    found = run(
-        model, own.name, given[0],
-        answer=answer, methods=methods, by=by, check=check, attention=attention,
-    )  # fmt: skip
+    with progress.bar("explain", steps(methods, check)) as done:
+        found = run(
+            model, own.name, given[0],
+            answer=answer, methods=methods, by=by, check=check, attention=attention, done=done,
+        )  # fmt: skip
     if neighbours:
         from unmask.explain.neighbours import nearest
         from unmask.explain.rows import rows_to_search

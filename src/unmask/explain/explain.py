@@ -50,14 +50,17 @@ def explain(
     by: By = "word",
     check: bool = True,
     attention: bool = False,
+    done: Callable[[int], None] | None = None,
 ) -> Explanation:
     """Why a task answers a row as it does, or how much speaks for another `answer`.
 
     What may be named as `answer` depends on the kind: a label; an entity or a word; a stretch of
     the context; a guess such as `2:cat`; a piece of what was written. The scores of `methods` are
     of words, or of tokens, and in the target's unit, such as a logit. With `check` it is measured
-    how faithful they are. A UserError says what cannot be explained.
+    how faithful they are. `done` hears of each of the `steps` of it. A UserError says what cannot
+    be explained.
     """
+    done = done or (lambda count: None)
     game, own = game_of(model, task, row, answer, by)
     for name in methods:
         if name not in METHODS:
@@ -66,6 +69,7 @@ def explain(
     for name in dict.fromkeys((*methods, *(BESIDE if check else ()))):
         began = time.perf_counter()
         found[name] = METHODS[name](game), time.perf_counter() - began
+        done(1)
     stranger = forgetful(game) if check else None
     blank = game.ask(np.zeros((1, len(game.parts))))[0, 1]
     dropped = sum(sequence.dropped for sequence in game.example.sequences)
@@ -81,13 +85,19 @@ def explain(
         parts=_parts(game),
         tokens=_tokens(game),
         methods=[
-            _attribution(name, *found[name], game, found, stranger)
+            _attribution(name, *found[name], game, found, stranger, done)
             for name in dict.fromkeys(methods)
         ],
         dropped=dropped,
         notes=_notes(game, dropped),
         attention=_attention(game) if attention else None,
     )
+
+
+def steps(methods: Sequence[str], check: bool) -> int:
+    """How many steps an explanation takes, for a progress bar."""
+    several = {*methods, *(BESIDE if check else ())}
+    return len(several) + 2 * len(set(methods)) * check
 
 
 def game_of(
@@ -116,6 +126,7 @@ def _attribution(
     game: Game,
     others: Mapping[str, tuple[Found, float]],
     stranger: Game | None,
+    done: Callable[[int], None],
 ) -> Attribution:
     compared = {
         other: rank_correlation(found.scores, theirs.scores)
@@ -136,9 +147,12 @@ def _attribution(
     if stranger is None:
         return record
     blind = np.abs(QUICKLY[name](stranger).scores)
+    done(1)
+    measured = faithfulness(game, found.scores)
+    done(1)
     return record.model_copy(
         update={
-            "faithfulness": faithfulness(game, found.scores),
+            "faithfulness": measured,
             "random_weights": rank_correlation(np.abs(found.scores), blind),
         }
     )

@@ -11,6 +11,7 @@ from unmask.explain.game import Game
 from unmask.explain.result import Found
 
 EXACT = 7  # parts up to which every subset is asked
+MOST = 2048  # subsets of a sample at most: long texts have fewer orders
 
 
 def occlusion(game: Game) -> Found:
@@ -26,27 +27,30 @@ def shapley(game: Game, orders: int = 16, seed: int = 0) -> Found:
     Over all orders of few parts, the Shapley values themselves; else over a sample of orders
     (Štrumbelj & Kononenko, 2010), each with its reverse, which cancels much of the chance (Mitchell
     et al., arXiv:2104.12199). The values of a round add up to the target's change, whatever the
-    sample; `spread` is the standard error of each.
+    sample; `spread` is the standard error of each, and None where there are too few orders to tell.
     """
     n = len(game.parts)
     scores, spread = np.zeros(n), np.zeros(n)
+    known = True  # how large the standard errors are
     passes, change = 0, 0.0
     rng = np.random.default_rng(seed)
     for own in game.rounds:
-        exact = len(own) <= EXACT and math.factorial(len(own)) >= 2
+        exact = len(own) <= EXACT
         if exact:
             drawn = np.array(list(permutations(range(len(own)))))
         else:
-            half = [rng.permutation(len(own)) for _ in range(max(orders // 2, 1))]
+            pairs = max(min(orders, MOST // len(own)) // 2, 1)
+            half = [rng.permutation(len(own)) for _ in range(pairs)]
             drawn = np.array([order for one in half for order in (one, one[::-1])])
         gains, asked = _gains(game, own, drawn)  # (orders, n of this round)
         scores[own] = gains.mean(0)
-        if not exact and len(gains) > 2:
-            pairs = gains.reshape(-1, 2, len(own)).mean(1)  # an order and its reverse are one draw
-            spread[own] = pairs.std(0, ddof=1) / math.sqrt(len(pairs))
+        if not exact:
+            each = gains.reshape(-1, 2, len(own)).mean(1)  # an order and its reverse are one draw
+            known &= len(each) > 1
+            spread[own] = each.std(0, ddof=1) / math.sqrt(len(each)) if len(each) > 1 else 0
         passes += asked
         change += float(gains[0].sum())
-    return Found(scores, change=change, spread=spread, passes=passes)
+    return Found(scores, change=change, spread=spread if known else None, passes=passes)
 
 
 def _gains(game: Game, own: np.ndarray, orders: np.ndarray) -> tuple[np.ndarray, int]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from unmask import progress
 from unmask.data.rows import Rows
 from unmask.errors import UserError
 from unmask.evaluation.scores import Judged, judge
@@ -27,17 +28,21 @@ def typical(
     strangest. A kind that chooses no label has no right and wrong: its less and its most surprising
     answers stand for them. Kinds that have nothing to explain in their rows give none.
     """
+    if task.kind in ("mlm", "detect"):  # what they answer is of what is hidden in their rows
+        return []
     drawn = np.random.default_rng(seed).permutation(len(rows))[:LOOKED_AT]
     (judged,) = judge(model, [(task, [rows[int(i)] for i in np.sort(drawn)])])
     short = [one for one in judged if one.answers and _short(one)]
-    if not short or task.kind == "detect":
+    if not short:
         return []
     found = []
-    for sort, own in _sorts(task, short).items():
-        for one in _middle(task, own, count):
+    chosen = {sort: _middle(task, own, count) for sort, own in _sorts(task, short).items()}
+    with progress.bar(f"explaining {task.name}", sum(map(len, chosen.values()))) as advance:
+        for sort, one in ((sort, one) for sort, own in chosen.items() for one in own):
+            advance(1)
             try:
                 explanation = explain(model, task.name, one.row)
-            except UserError:  # such as a text without [MASK]
+            except UserError:  # such as a text for which nothing was written
                 continue
             found.append(
                 {
