@@ -3,8 +3,8 @@
 All-MiniLM-L6-v2 in fp32 on loopback, texts of mixed lengths, no two alike. Closed loop: so many
 clients that ask again when they were answered. Open loop: requests at times of chance; the largest
 rate whose p99 is within the bound. Peer: sentence-transformers behind FastAPI (peer_server.py).
-What is compared is requests for each second of CPU, which a machine that others use too leaves as it
-is; those of the clock stand beside it.
+What is compared is requests for each second of CPU, which a machine that others use too leaves as
+it is; those of the clock stand beside it.
 
     .venv/bin/python bench/serve.py --seconds 20 --rounds 3 --json
 """
