@@ -16,9 +16,8 @@ from typing import Any
 
 from unmask.server.errors import Refusal, overloaded
 
-
-# The share of a request's time that may go by before its turn. Waits are guessed from the pace; at the
-# very limit half of what is taken on would come too late, and would have been computed for nothing.
+# The share of a request's time that may go by before its turn. Waits are guessed from the pace; at
+# the very limit half of what is taken on would come too late, and be computed for nothing.
 _MARGIN = 0.5
 
 
