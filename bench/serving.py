@@ -76,6 +76,15 @@ class Running:
         children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
         return [own, *map(int, children)]
 
+    def cpu_seconds(self) -> list[float]:
+        """Processor time so far: of the server, and of each of its workers."""
+        ticks = os.sysconf("SC_CLK_TCK")
+        found = []
+        for one in self.processes():
+            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+            found.append((int(fields[11]) + int(fields[12])) / ticks)
+        return found
+
     def memory_mb(self) -> float:
         """Resident memory of the server and its workers."""
         page = os.sysconf("SC_PAGE_SIZE")

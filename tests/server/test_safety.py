@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import subprocess
 from pathlib import Path
@@ -14,7 +15,9 @@ from unmask.errors import UserError
 from unmask.server.body import parse
 from unmask.server.errors import Refusal
 from unmask.server.fleet import named
+from unmask.server.guard import Guard
 from unmask.server.keys import Keys, is_loopback, read_keys
+from unmask.server.metrics import Metrics
 from unmask.server.run import serve
 from unmask.server.settings import Settings
 
@@ -114,3 +117,26 @@ def test_tls(bundle: Path, tmp_path: Path, start: Any) -> None:
     assert found.status_code == 200
     assert found.headers["strict-transport-security"]
     assert server.stop() == 0
+
+
+def test_who_does_not_read_is_not_waited_for() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive() -> dict[str, Any]:
+        if asked:
+            await asyncio.Event().wait()
+        asked.append(1)
+        return {"type": "http.request"}
+
+    async def send(message: Any) -> None:
+        await asyncio.Event().wait()
+
+    asked: list[int] = []
+    metrics = Metrics()
+    guard = Guard(app, Settings(body_seconds=0.05), Keys({}), metrics)
+    scope = {"type": "http", "method": "POST", "path": "/embed", "headers": []}
+    asyncio.run(asyncio.wait_for(guard(scope, receive, send), 20))
+    labels = {"model": "", "event": "left"}
+    assert metrics.registry.get_sample_value("unmask_events_total", labels) == 1
+    assert guard.active == 0

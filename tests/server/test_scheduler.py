@@ -88,7 +88,8 @@ def test_admission() -> None:
     assert (said.value.status, said.value.retry_after) == (429, 1.0)
     with pytest.raises(Refusal, match=r"4\.5 s until your turn") as said:
         waiting.admit(1, 2)
-    assert said.value.retry_after == pytest.approx(2.5)
+    assert said.value.retry_after == pytest.approx(3.5)
+    waiting.admit(1, 9)
 
 
 def test_what_nobody_waits_for_costs_nothing() -> None:

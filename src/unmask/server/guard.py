@@ -41,7 +41,7 @@ _HEADERS = {
 
 
 class _Left(Exception):  # noqa: N818 - it is nobody's error
-    """The client went before its request was whole."""
+    """The client went before its request was whole, or does not read its answer."""
 
 
 class Guard:
@@ -180,6 +180,8 @@ class _Visit:
                 await asyncio.wait({answering})
                 if not self.status:
                     self.status = 499  # as nginx has it: nobody is there to be answered
+            elif not answering.cancelled() and isinstance(answering.exception(), _Left):
+                self.guard.metrics.events.labels("", "left").inc()
             elif not answering.cancelled() and answering.exception():
                 await self._fail(answering.exception())
         finally:
@@ -211,7 +213,11 @@ class _Visit:
                 *message.get("headers", ()),
                 *((k.encode(), v.encode()) for k, v in more.items() if k.encode() not in own),
             ]
-        await self.send_on(message)
+        try:
+            async with asyncio.timeout(self.guard.settings.body_seconds):
+                await self.send_on(message)
+        except TimeoutError:  # it does not read; the connection is closed
+            raise _Left from None
 
     def _record(self) -> dict[str, Any]:
         """A line of JSON for the log, without anything that the user wrote; and the figures."""

@@ -16,6 +16,10 @@ from typing import Any
 
 from unmask.server.errors import Refusal, overloaded
 
+# The share of a request's time that may go by before its turn. Waits are guessed from the pace; at
+# the very limit half of what is taken on would come too late, and be computed for nothing.
+_MARGIN = 0.5
+
 
 @dataclass(eq=False)
 class Unit:
@@ -100,9 +104,11 @@ class Queue:
             seconds = over / (self.pace.rate * self.workers) if self.pace.rate else 1.0
             message = f"{self.tokens} tokens wait already, of {self.most_tokens} that may"
             raise overloaded(message, seconds)
-        if self.wait > patience:
-            message = f"it would be {self.wait:.1f} s until your turn, past the time you have"
-            raise overloaded(message, self.wait - patience)
+        if self.wait > patience * _MARGIN:
+            message = (
+                f"it would be {self.wait:.1f} s until your turn, of the {patience:g} s you have"
+            )
+            raise overloaded(message, self.wait - patience * _MARGIN)
 
     def add(self, units: Sequence[Unit]) -> None:
         """Let units wait; they were admitted."""
