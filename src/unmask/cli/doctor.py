@@ -23,7 +23,6 @@ PURPOSES = {
     "openvino": "OpenVINO: compiled forms, int8 and export",
     "image": "pictures",
     "audio": "recordings",
-    "explain": "Shapley values",
     "serve": "the server and its page",
     "otel": "traces of the server",
     "tensorflow": "Google's own checkpoints",
