@@ -40,7 +40,7 @@ def tiny(style: str) -> Model:
     shape: dict[str, object] = {
         "vocab_size": 32,
         "hidden_size": 16,
-        "num_layers": 3,
+        "num_layers": 2,
         "num_heads": 2,
         "intermediate_size": 24,
         "max_positions": 37,  # to which no grid of 37 may be padded further
