@@ -46,23 +46,31 @@ class Embeddings(nn.Module):
     def look_up(self, batch: Batch) -> Tensor:
         """The grid's embeddings in their own width, (B, T, E)."""
         B, T = batch.shape
-        x = self.token.weight.new_zeros(B * T, self.token.embedding_dim)
-        places = None if self.position is None else self.position(batch.position + self.offset)
-        for modality, (values, index) in batch.features.items():
-            if modality == "text":
-                part = self.token(values)  # (n, E)
-            else:
-                stem = cast(Stem, self.stems[modality])
-                part = stem(values, batch.places.get(modality)).to(x.dtype)
-                if places is not None and not stem.flat:  # it has told its places itself
-                    places = places.flatten(0, 1).index_fill(0, index, 0).view(B, T, -1)
-            x = x.index_copy(0, index, part)
+        parts = [self._part(batch, modality) for modality in batch.features]  # (n, E) each
+        x = parts[0].new_zeros(B * T, parts[0].shape[-1])
+        for part, (_, index) in zip(parts, batch.features.values(), strict=True):
+            x = x.index_copy(0, index, part.to(x.dtype))
         x = x.view(B, T, -1)  # (B, T, E)
-        if places is not None:
-            x = x + places
+        if self.position is not None:
+            x = x + self._positions(batch)
         if self.segment is not None:
             x = x + self.segment(batch.segment)
         return self.dropout(self.norm(x))
+
+    def _part(self, batch: Batch, modality: str) -> Tensor:
+        values, _ = batch.features[modality]
+        if modality == "text":
+            return self.token(values)
+        return self.stems[modality](values, batch.places.get(modality))
+
+    def _positions(self, batch: Batch) -> Tensor:
+        """The learned positions (B, T, E): 0 where a stem tells the places itself."""
+        assert self.position is not None
+        x = self.position(batch.position + self.offset)
+        for modality, (_, index) in batch.features.items():
+            if modality != "text" and not cast(Stem, self.stems[modality]).flat:
+                x = x.flatten(0, 1).index_fill(0, index, 0).view_as(x)
+        return x
 
     def forward(self, batch: Batch) -> Tensor:
         """The grid's embeddings, (B, T, D)."""
