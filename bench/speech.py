@@ -27,8 +27,11 @@ from machine import machine, run_json, versions
 from results import RESULTS, UNMASK, spread
 from spoken import generate, speakers
 
+import unmask
+
 RUNS = Path("runs/speech")
 DIGITS, CONNECTED = Path("recipes/spoken-digits.yaml"), Path("recipes/connected-digits.yaml")
+BEAM = 10  # beside the likeliest path
 EACH = (1, 3, 10, 30, 100)  # labelled recordings of each digit
 Scores = dict[str, Any]
 
@@ -81,7 +84,11 @@ def unknown(seeds: int) -> dict[str, Any]:
 
 def _connected(name: str, data: Path, seed: int) -> Scores:
     sources = [f"tasks.digits.{s}={data / s}.parquet" for s in ("train", "test")]
-    return trained(CONNECTED, name, *sources, f"train.seed={seed}")
+    found = trained(CONNECTED, name, *sources, f"train.seed={seed}")
+    model = unmask.load(RUNS / name / "bundle")
+    rows = pq.read_table(data / "test.parquet").to_pylist()
+    answers = model.predict("digits", rows, beam=BEAM)
+    return {**found, f"beam_{BEAM}": model.task("digits").score(answers, rows)}
 
 
 def curve(seeds: int) -> dict[str, Any]:

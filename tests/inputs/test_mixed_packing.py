@@ -19,7 +19,7 @@ STYLES = ("classic", "modern", "rms")
 IMAGE = {"size": (8, 12), "patch": 2, "channels": 1}
 AUDIO = AudioOptions(mels=8, frames=2)
 few = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 # Of each sequence: tokens (1 at least), rows and columns of patches, frames.
 shapes = st.lists(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,15 @@ from unmask.cli.app import app
 from unmask.cli.initial import initial_recipe
 from unmask.data.duplicates import duplicates
 from unmask.data.sources import read
+from unmask.encoder import Encoder, EncoderConfig, preset
 from unmask.errors import UserError
 from unmask.evaluation.scores import cell_in
+from unmask.inputs.image import decode
 from unmask.recipe import Source
 from unmask.tasks import KINDS, OPTIONS, Draw
 
 IMAGE = {"size": 8, "patch": 4, "channels": 1}
+_NEW = ("image", "audio", "embedding_norm")  # keys of the configuration that came with pictures
 
 
 def png(light: str, seed: int) -> bytes:
@@ -311,3 +315,22 @@ def test_the_command_answers_for_files_and_rows_of_bytes(folder: Path, tmp_path:
     written = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["image"].endswith(" bytes") for row in written] == [True] * 4
     assert {row["prediction"] for row in written} <= {"bright", "dark"}
+
+
+def test_an_encoder_of_before_pictures_is_the_same_encoder(tmp_path: Path) -> None:
+    config = preset("tiny", "classic", vocab_size=64)
+    older = {k: v for k, v in config.model_dump().items() if k not in _NEW}
+    assert EncoderConfig.model_validate(older) == config
+    assert not any("stems" in name for name in Encoder(config).state_dict())
+
+
+def test_the_example_writes_folds_that_share_no_row(tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "examples" / "handwriting.py"
+    write = runpy.run_path(str(script))["write"]
+    write(tmp_path, 4)
+    train, test = (read(Source(path=str(tmp_path / f"{s}.parquet"))) for s in ("train", "test"))
+    assert len(train) + len(test) == 1797
+    assert len({row["digit"] for row in test}) == 10
+    assert decode(train[0]["image"]).size == (8, 8)
+    made = recipe.parse(recipe.read(script.parents[1] / "recipes" / "handwriting.yaml"), OPTIONS)
+    assert made[""].encoder.image.width == 4
