@@ -99,7 +99,7 @@ def print_doubt(found: Sequence[Mapping[str, Any]]) -> None:
             columns = ["promised", "holds the truth", "mean size", "of size 1"]
             print_table(f"\n{place}: sets and intervals", columns, rows)
         for note in one["notes"]:
-            print(note)
+            print(note.partition(";")[0])
         if one["selective"]:
             own = one["selective"]
             print(f"\n{place}: AURC {own['aurc']:.4f} (at best {own['least_aurc']:.4f})")

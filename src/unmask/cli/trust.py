@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -152,7 +153,7 @@ def audit(
 
     Example: unmask audit recipe.yaml
     """
-    from unmask.cli.output import print_json, print_table, shorten
+    from unmask.cli.output import print_json, shorten
     from unmask.trust.audit import audit as run
 
     found = run(source, near, task)
@@ -164,23 +165,35 @@ def audit(
         for leak in own["leaks"]:
             typer.echo(f"{name}, {leak['split']}: of {leak['rows']} rows {leak['same']} also stand "
                        f"in the training rows, and {leak['near']} nearly")  # fmt: skip
-            print_table("", ["row", "like train row", "similarity", "text"], [
-                [one["row"], one["like"]["row"], one["similarity"], shorten(one["text"], 80)]
+            _print_some("", ["row", "like row", "similarity", "text"], [
+                [_place(one), _place(one["like"]), one["similarity"], shorten(one["text"], 80)]
                 for one in leak["listed"][:count]
             ])  # fmt: skip
-        if own["clashes"]:
-            print_table(f"\n{name}: one text, several labels", ["text", "labels"], [
-                [shorten(c["text"], 80), ", ".join(f"{k} ({n})" for k, n in c["labels"].items())]
-                for c in own["clashes"][:count]
-            ])  # fmt: skip
+        _print_some(f"\n{name}: one text, several labels", ["labels", "rows", "text"], [
+            [", ".join(f"{k} ({n})" for k, n in clash["labels"].items()),
+             ", ".join(map(_place, clash["rows"][:3])), shorten(clash["text"], 60)]
+            for clash in own["clashes"][:count]
+        ])  # fmt: skip
         if labels := own["labels"]:
-            columns = ["split", "row", "label", "perhaps", "likelier by", "text"]
-            title = f"\n{name}: {labels['doubted']} of {labels['rows']} labels are doubted"
-            print_table(title, columns, [
-                [one["split"], one["row"], one["label"], one["instead"],
-                 one["other"] - one["own"], shorten(one["text"], 60)]
+            typer.echo(f"\n{name}: {labels['doubted']} of {labels['rows']} labels are doubted")
+            _print_some("", ["row", "label", "perhaps", "likelier by", "text"], [
+                [_place(one), one["label"], one["instead"], one["other"] - one["own"],
+                 shorten(one["text"], 60)]
                 for one in labels["listed"][:count]
             ])  # fmt: skip
         for note in own["notes"]:
             typer.echo(f"{name}: {note}", err=True)
     typer.echo(f"labels were judged by the vectors of {found['vectors']}; all rows: --json")
+
+
+def _print_some(title: str, columns: list[str], rows: list[list[object]]) -> None:
+    """A table, if there is anything in it."""
+    from unmask.cli.output import print_table
+
+    if rows:
+        print_table(title, columns, rows)
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    """A row as `train.csv:17`."""
+    return f"{Path(row['file']).name}:{row['row']}"

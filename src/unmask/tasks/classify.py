@@ -35,17 +35,11 @@ from unmask.tasks.calibration import calibrated, fit_temperature, fit_vector
 from unmask.tasks.clashes import clashes
 from unmask.tasks.imitation import towards, towards_each
 from unmask.tasks.known import Score
+from unmask.tasks.label_cells import labels_of
+from unmask.tasks.label_promises import hedges, label_promises
+from unmask.tasks.label_tally import label_tally
 from unmask.tasks.pooled import PooledOptions, PooledTask
-from unmask.tasks.promises import (
-    Promise,
-    bound,
-    check_fitted,
-    label_set,
-    ladder,
-    limit_for,
-    stairs,
-    surprise_of,
-)
+from unmask.tasks.promises import check_fitted
 from unmask.tasks.reversal import reversed_gradient
 from unmask.tasks.tally import Choices, Tally
 
@@ -310,27 +304,12 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
         return fit(logits, truth)
 
     def promises(self, answers: Sequence[LabelAnswer], rows: Sequence[Row]) -> dict[str, Any]:
-        """How unexpected these rows' truths were, and how many answers were wrong of the surest.
-
-        Both by the logits that the weights give. With `vector` the calibration changes answers
-        too, so those of one half of the rows are judged as fitted to the other half.
-        """
+        """Of one label a row: what `label_promises` finds."""
         if self.options.multi_label:
             return {}
         logits = np.array([answer.logits for answer in answers])  # (n, C)
         truth = np.array([self._number(self.truth(row)) for row in rows])
-        surprise, places = surprise_of(logits), np.arange(len(truth))
-        chosen = logits.argmax(1)
-        if self.options.calibrate == "vector":
-            for half in (places % 2 == 0, places % 2 == 1):
-                if half.any() and not half.all():
-                    found = fit_vector(logits[~half], truth[~half])
-                    chosen[half] = calibrated(torch.from_numpy(logits[half]), found).argmax(1)
-        return {
-            "rows": len(truth),
-            "coverage": ladder(surprise[places, truth]),
-            "risk": stairs(surprise.min(1), chosen != truth),
-        }
+        return label_promises(logits, truth, self.options.calibrate == "vector")
 
     def hedged(
         self, answers: Sequence[LabelAnswer], asked: Mapping[str, float], form: str
@@ -338,25 +317,12 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
         if self.options.multi_label:
             return super().hedged(answers, asked, form)
         record = check_fitted(self.name, self.calibration.get("promises"), form)
-        n, coverage, risk = record["rows"], asked.get("coverage"), asked.get("risk")
-        limit = None if coverage is None else bound(record["coverage"], n, coverage)
-        most = None if risk is None else limit_for(record["risk"], risk)
-        found = []
-        for answer in answers:
-            surprise = surprise_of(answer.logits)
-            names = None if limit is None else self._names(label_set(surprise, limit))
-            unsure = None if most is None else bool(surprise.min() > most)
-            promise = Promise(n, coverage, names, risk=risk, abstains=unsure)
-            found.append(replace(answer, promise=promise))
-        return found
+        found = hedges([answer.logits for answer in answers], self.labels, record, asked)
+        return [replace(a, promise=own) for a, own in zip(answers, found, strict=True)]
 
     def holds(self, answer: LabelAnswer, row: Row) -> bool:
         promised = answer.promise.labels if answer.promise else None
         return promised is not None and self.truth(row) in promised
-
-    def _names(self, numbers: Iterable[int]) -> tuple[str, ...]:
-        labels = self.labels
-        return tuple(labels[i] for i in numbers)
 
     @property
     def known_by(self) -> Score | None:
@@ -373,36 +339,15 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
         return np.array([self._number(self.truth(row)) for row in rows])
 
     def tally(self, answers: Sequence[LabelAnswer], rows: Sequence[Row]) -> Tally:
-        """Accuracy and macro F1; for several labels micro and macro F1 and the exact matches.
-
-        Columns: for each label hits, guesses and truths; then exact matches, and 1.
-        """
-        from scipy.sparse import csr_array
-
-        C, N = len(self.labels), len(answers)
-        cells: list[tuple[int, int]] = []
-        for i, (answer, row) in enumerate(zip(answers, rows, strict=True)):
-            guess = {self._number(x) for x in answer.labels}
-            truth = {self._number(x) for x in _labels(self.name, self.options, row)}
-            cells += [(i, c) for c in guess & truth]
-            cells += [(i, C + c) for c in guess]
-            cells += [(i, 2 * C + c) for c in truth]
-            cells += [(i, 3 * C)] * (guess == truth) + [(i, 3 * C + 1)]
-        places = np.array(cells).reshape(-1, 2).T
-        counts = csr_array((np.ones(len(cells)), (places[0], places[1])), shape=(N, 3 * C + 2))
-        return Tally(counts, self._scores)
-
-    def _scores(self, sums: np.ndarray) -> dict[str, np.ndarray]:
-        """Scores from the sums of a tally, (..., 3 C + 2), as scikit-learn defines them."""
-        hits, guesses, truths = np.split(sums[..., :-2], 3, axis=-1)  # (..., C) each
-        met = guesses + truths
-        f1 = 2 * hits / np.maximum(met, 1)
-        exact = sums[..., -2] / sums[..., -1]
-        if self.options.multi_label:
-            micro = 2 * hits.sum(-1) / np.maximum(met.sum(-1), 1)
-            return {"f1_micro": micro, "f1_macro": f1.mean(-1), "exact_match": exact}
-        # A label that these rows lack, and nobody guessed, has no F1.
-        return {"accuracy": exact, "f1_macro": f1.sum(-1) / (met > 0).sum(-1)}
+        """Accuracy and macro F1; for several labels micro and macro F1 and the exact matches."""
+        pairs = (
+            (
+                {self._number(x) for x in answer.labels},
+                {self._number(x) for x in _labels(self.name, self.options, row)},
+            )
+            for answer, row in zip(answers, rows, strict=True)
+        )
+        return label_tally(pairs, self.width, self.options.multi_label)
 
     def choices(self, answers: Sequence[LabelAnswer], rows: Sequence[Row]) -> Choices | None:
         if self.options.multi_label:
@@ -469,24 +414,4 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
 
 
 def _labels(task: str, options: ClassifyOptions, row: Row) -> list[str]:
-    value = row.get(options.label)
-    if options.multi_label:
-        if isinstance(value, str):
-            value = value.split(options.separator) if options.separator else [value]
-        if value is not None and not isinstance(value, list | tuple):
-            raise UserError(
-                f"task {task}: column {options.label!r} holds {value!r} and no list of labels; "
-                "with one label a row, leave `multi_label` out"
-            )
-        return [str(item).strip() for item in value or [] if str(item).strip()]
-    if value is None or (isinstance(value, str) and not value.strip()):
-        raise UserError(
-            f"task {task}: a row has no label in column {options.label!r} "
-            f"({dict(list(row.items())[:3])!r}); label it or drop it"
-        )
-    if isinstance(value, list | dict) or value != value:  # only NaN is not itself
-        raise UserError(
-            f"task {task}: column {options.label!r} holds {value!r} and no single label; set "
-            "`multi_label: true` for lists, or mend the row"
-        )
-    return [str(value).strip()]
+    return labels_of(task, row, options.label, options.multi_label, options.separator)

@@ -108,7 +108,9 @@ def learn(score: Score, train: Seen, valid: Seen) -> dict[str, Tensor]:
     if score == "joint":
         far = strangeness("neighbours", found, valid.vectors, valid.logits)
         parts = torch.stack((far, strangeness("softmax", {}, None, valid.logits)), -1)
-        found["scale"] = torch.stack((parts.mean(0), parts.std(0).clamp(min=1e-6)))  # (2, 2)
+        spread = parts.std(0, correction=0)
+        spread = torch.where(spread > 1e-4, spread, 1.0)  # what never varies must not decide
+        found["scale"] = torch.stack((parts.mean(0), spread))  # (2, 2)
     return found
 
 

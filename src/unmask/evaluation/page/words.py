@@ -183,9 +183,7 @@ CHECK = {
         "answer should stay. Direction: it should not move the other way. Minimum functionality: "
         "templates whose truth is beyond doubt."
     ),
-    "type": "Type",
     "test": "Test",
-    "language": "Language",
     "cases": "Cases",
     "failures": "Failures",
     "rate": "Share that fails (95 % interval)",
