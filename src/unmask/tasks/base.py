@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from unmask.batch import Batch, Example
@@ -402,9 +401,3 @@ def disagreement(a: Tensor, b: Tensor) -> Tensor:
     """The mean of both Kullback-Leibler divergences between softmaxes (…, C), summed over rows."""
     p, q = a.log_softmax(-1), b.log_softmax(-1)
     return ((p.exp() - q.exp()) * (p - q)).sum() / 2
-
-
-def entries(table: Tensor, numbers: Sequence[int]) -> Tensor:
-    """Of each row of a table (n, C) the entry of its number: (n,)."""
-    index = torch.tensor(list(numbers), dtype=torch.long, device=table.device)
-    return table.gather(1, index[:, None])[:, 0]

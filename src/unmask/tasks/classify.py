@@ -7,7 +7,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -35,7 +34,7 @@ from unmask.tasks.calibration import calibrated, fit_temperature, fit_vector
 from unmask.tasks.clashes import clashes
 from unmask.tasks.imitation import towards, towards_each
 from unmask.tasks.known import Score
-from unmask.tasks.label_cells import labels_of
+from unmask.tasks.label_cells import asked_label, labels_of
 from unmask.tasks.label_promises import hedges, label_promises
 from unmask.tasks.label_tally import label_tally
 from unmask.tasks.pooled import PooledOptions, PooledTask
@@ -376,13 +375,7 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
         if wanted is None:
             likeliest = max(answer.probabilities, key=answer.probabilities.__getitem__)
             return example, replace(answer, labels=answer.labels or (likeliest,))
-        if wanted not in self.labels:
-            near = get_close_matches(wanted, self.labels, 5, 0.4) or self.labels[:5]
-            raise UserError(
-                f"task {self.name}: {wanted!r} is none of its {len(self.labels)} labels; "
-                f"some are {', '.join(map(repr, near))}"
-            )
-        return example, replace(answer, labels=(wanted,))
+        return example, replace(answer, labels=(asked_label(self.name, wanted, self.labels),))
 
     def explain_target(self, outputs: Outputs, answer: LabelAnswer) -> Tensor:
         """The logits of the answer's labels, summed."""

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from unmask.batch import Batch, Example, collate
 from unmask.encoder import Encoder, Hidden, MaskedHead, cross_entropy
 from unmask.errors import UserError
-from unmask.tasks.base import Draw, Outputs, Row, Runner, Task, disagreement, entries
+from unmask.tasks.base import Draw, Outputs, Row, Runner, Task, disagreement
+from unmask.tasks.entries import entries
 from unmask.tasks.generation.answer import Reading, TextAnswer, Written, asked_pieces
 from unmask.tasks.generation.head import WritingHead
 from unmask.tasks.generation.learning import Lesson, Lessons, survey

@@ -1,6 +1,9 @@
-"""What stands in the column of labels."""
+"""What stands in the column of labels, and labels that are asked about."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
 
 from unmask.errors import UserError
 from unmask.tasks.base import Row
@@ -29,3 +32,14 @@ def labels_of(task: str, row: Row, column: str, several: bool, separator: str | 
             "`multi_label: true` for lists, or mend the row"
         )
     return [str(value).strip()]
+
+
+def asked_label(task: str, wanted: str, labels: Sequence[str]) -> str:
+    """A label that somebody names; where there is none of that name, some that are near it."""
+    if wanted not in labels:
+        near = get_close_matches(wanted, labels, 5, 0.4) or labels[:5]
+        raise UserError(
+            f"task {task}: {wanted!r} is none of its {len(labels)} labels; "
+            f"some are {', '.join(map(repr, near))}"
+        )
+    return wanted

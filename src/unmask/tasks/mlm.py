@@ -15,7 +15,8 @@ from unmask.batch import Batch, Example, Segment
 from unmask.encoder import Encoder, Hidden, MaskedHead, cross_entropy
 from unmask.errors import UserError
 from unmask.inputs.text import Encoded
-from unmask.tasks.base import Draw, Outputs, Row, Runner, Task, entries
+from unmask.tasks.base import Draw, Outputs, Row, Runner, Task
+from unmask.tasks.entries import entries
 from unmask.tasks.filling import FillAnswer, Guess, best_first
 from unmask.tasks.imitation import towards
 from unmask.tasks.masking import MaskingOptions, choose

@@ -17,7 +17,8 @@ from unmask.batch import Batch, Example
 from unmask.encoder import Encoder, HeadConfig, Hidden, LabelHead
 from unmask.errors import UserError
 from unmask.recipe import TaskOptions
-from unmask.tasks.base import Draw, Outputs, Row, Task, entries, placed, said_of
+from unmask.tasks.base import Draw, Outputs, Row, Task, placed, said_of
+from unmask.tasks.entries import entries
 from unmask.tasks.imitation import towards
 from unmask.tasks.spans_of_tags import OUTSIDE, PLAIN, Span, Tagset, scheme
 from unmask.tasks.tag_answers import (
