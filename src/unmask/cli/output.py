@@ -95,14 +95,15 @@ def print_doubt(found: Sequence[Mapping[str, Any]]) -> None:
     for one in found:
         place = f"{one['task']}, {one['split']}"
         if one["coverage"]:
-            rows = [[c[k] for k in ("promised", "kept", "size", "single")] for c in one["coverage"]]
+            own = ("promised", "kept", "size", "single")
+            rows = [["–" if c[k] is None else c[k] for k in own] for c in one["coverage"]]
             columns = ["promised", "holds the truth", "mean size", "of size 1"]
             print_table(f"\n{place}: sets and intervals", columns, rows)
         for note in one["notes"]:
             print(note.partition(";")[0])
         if one["selective"]:
-            own = one["selective"]
-            print(f"\n{place}: AURC {own['aurc']:.4f} (at best {own['least_aurc']:.4f})")
+            area = one["selective"]
+            print(f"\n{place}: AURC {area['aurc']:.4f} (at best {area['least_aurc']:.4f})")
         shown = [
             [r["promised"], r["answered"], "–" if r["risk"] is None else r["risk"]]
             for r in one["risk"]

@@ -46,7 +46,8 @@ def doubt(task: Task[Any, Any], judged: Sequence[Judged], form: str) -> dict[str
     return found
 
 
-Kept = tuple[float, np.ndarray, np.ndarray]  # what was promised; which hold (N,); how large (N,)
+# What was promised; which hold (N,); how large each is (N,), and whether in labels.
+Kept = tuple[float, np.ndarray, np.ndarray, bool]
 
 
 def _kept(
@@ -64,19 +65,20 @@ def _kept(
         notes.append(str(error))
         return None
     holds = [task.holds(answer, row) for answer, row in zip(hedged, rows, strict=True)]
-    sizes = [answer.promise.size for answer in hedged if answer.promise]
-    return coverage, np.array(holds), np.array(sizes, dtype=float)
+    promises = [answer.promise for answer in hedged if answer.promise]
+    sizes = np.array([promise.size for promise in promises], dtype=float)
+    return coverage, np.array(holds), sizes, promises[0].labels is not None
 
 
 def _mean(kept: Kept | None) -> dict[str, Any] | None:
     if kept is None:
         return None
-    promised, holds, sizes = kept
+    promised, holds, sizes, counted = kept
     return {
         "promised": promised,
         "kept": float(holds.mean()),
         "size": float(sizes.mean()),
-        "single": float((sizes == 1).mean()),
+        "single": float((sizes == 1).mean()) if counted else None,
     }
 
 
@@ -163,10 +165,11 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     """What is worth a warning, in a line each."""
     said = []
     for one in found["coverage"]:
+        what = "intervals" if one["single"] is None else "sets"
         if one["kept"] < one["promised"] - 0.02:
             said.append(
-                f"{one['promised']:g} of the sets were to hold the truth and {one['kept']:.3f} do: "
-                "these rows are not like the validation rows"
+                f"{one['promised']:g} of the {what} were to hold the truth and {one['kept']:.3f} "
+                "do: these rows are not like the validation rows"
             )
     if found["known"] and found["known"]["share"] < found["known"]["kept"] - 0.1:
         said.append(
