@@ -62,7 +62,7 @@ class Trunk(nn.Module):
         config, angles = self.encoder.config, None
         if config.position == "rotary":
             base = config.rotary_base if window is None else config.local_rotary_base
-            angles = rotary_angles(position, config.hidden_size // config.num_heads, base)
+            angles = rotary_angles(position, config.head_width, base)
         seen = mask[:, None, None, :] > 0  # (B, 1, 1, T)
         if window is not None:
             apart = (position[0, :, None] - position[0, None, :]).abs()  # (T, T)
