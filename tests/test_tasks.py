@@ -92,7 +92,8 @@ def make(kind: str, text: TextInput, rows: Any = ROWS, **options: Any) -> Task: 
     return KINDS[kind]("it", chosen, text, KINDS[kind].study("it", chosen, rows))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# `distil` is made with a model to learn from: tests/shrink has what it promises.
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "distil"])
 def test_contract(kind: str, text: TextInput, make_encoder: Callable[..., Encoder]) -> None:
     """Examples are reproducible; losses add up; answers come one an example; scores are numbers."""
     task, encoder = make(kind, text, **TOLD.get(kind, {})), make_encoder(**READS)

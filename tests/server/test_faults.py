@@ -46,7 +46,7 @@ class Load:
                 except httpx.ConnectError:
                     fate: Any = "refused"
                     time.sleep(0.05)
-                except httpx.RemoteProtocolError:
+                except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
                     # A connection that was kept, closed as the request was on its way.
                     fate = "closed"
                 else:

@@ -160,7 +160,7 @@ def test_a_dropped_file_is_read(visit: Callable[..., Any]) -> None:
             new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
         }"""
     )
-    page.wait_for_function("document.querySelector('textarea').value === 'a dropped film'")
+    expect(page.locator("textarea").first).to_have_value("a dropped film")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

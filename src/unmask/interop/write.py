@@ -82,9 +82,13 @@ def _choose(checkpoint: Checkpoint, name: str | None) -> Family:
 def _misfits(checkpoint: Checkpoint, family: Family) -> list[str]:
     """What of the encoder and its head a family cannot express."""
     found = family.misfits(checkpoint.config)
+    try:
+        shape = family.write_config(checkpoint.config)
+    except ValueError:  # not even a consistent shape, which is among what was found
+        return found
     for kind in checkpoint.heads:
         ours = _head_config(checkpoint, kind)
-        raw = family.write_config(checkpoint.config) | family.write_head(kind, ours)
+        raw = shape | family.write_head(kind, ours)
         theirs = family.read_head(kind, raw)
         # Dropout is only for training: it is written where there is a setting for it.
         found += [

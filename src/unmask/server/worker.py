@@ -180,9 +180,8 @@ def hello(model: Model, path: Path) -> dict[str, Any]:
         "pooling": model.how_to_pool.model_dump(),
         "encoder": model.encoder.config.model_dump(),
         "device": model.device.type,
-        # A model that a compiled form stands in for has these two.
-        "precision": getattr(model, "computes_in", model.precision),
-        "form": getattr(model, "form_name", f"torch-{model.precision}"),
+        "precision": model.computes_in,
+        "form": model.form_name,
         "sha256": digest,
         "scores": scores,
         "card": card,
@@ -201,11 +200,13 @@ def main() -> None:
     if first is None:
         return
     from unmask.interop import resolve
-    from unmask.loading import load
+    from unmask.runtime.stored import load
 
     try:
         path = resolve(first[0]["source"])
         model = load(path)
+        for reader in model.text.beside.values():
+            reader.files = False  # nobody's request names a file of this machine
         said = hello(model, path)
         model.encode("a")  # what is slow only once
     except UserError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -10,8 +11,25 @@ from unmask.encoder import Encoder, EncoderConfig
 from unmask.errors import UserError
 from unmask.inputs.text import TextInput
 from unmask.model import Model, task_from_record
+from unmask.tasks import Task
 
 State = dict[str, Tensor]
+
+
+def tasks_of(model: Model, text: TextInput, same: bool = False) -> dict[str, Task[Any, Any]]:
+    """The tasks of a model anew.
+
+    What validation rows taught about its answers stays only where those are the `same`.
+    """
+    found = {}
+    for record in model.task_records():
+        name, calibration = record["name"], dict(record["calibration"])
+        if not same:
+            for key in ("known", "promises"):
+                calibration.pop(key, None)
+        found[name] = task_from_record({**record, "calibration": calibration}, text)
+        found[name].tensors = dict(model.task(name).tensors) if same else {}
+    return found
 
 
 def rebuilt(
@@ -28,7 +46,7 @@ def rebuilt(
     text = text or model.text
     encoder = Encoder(config)
     encoder.load_state_dict(state)
-    tasks = {record["name"]: task_from_record(record, text) for record in model.task_records()}
+    tasks = tasks_of(model, text, same=text is not model.text)  # only tokens went
     built = {}
     for name, task in tasks.items():
         built[name] = task.build(encoder)

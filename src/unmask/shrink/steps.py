@@ -10,11 +10,11 @@ import torch
 
 from unmask.encoder import Encoder
 from unmask.errors import UserError
-from unmask.model import Model, task_from_record
+from unmask.model import Model
 from unmask.shrink.importance import importance
 from unmask.shrink.material import Material
 from unmask.shrink.prune import drop_heads, drop_layers, drop_units, keep_layers
-from unmask.shrink.rebuilt import rebuilt
+from unmask.shrink.rebuilt import rebuilt, tasks_of
 from unmask.shrink.vocabulary import trim
 
 # How each step is written, for messages and the help.
@@ -160,7 +160,7 @@ def student(model: Model, layers: int, width: int | None) -> Model:
         table = table @ directions[:width].T  # (V, width)
     with torch.no_grad():
         encoder.embeddings.token.weight.copy_(table)
-    tasks = {r["name"]: task_from_record(r, model.text) for r in model.task_records()}
+    tasks = tasks_of(model, model.text)
     heads = {name: task.build(encoder) for name, task in tasks.items()}
     found = Model(encoder, model.text, tasks, heads, model.pooling)
     return found.to(model.device)
