@@ -151,6 +151,8 @@ def test_keyboard_languages_and_load(visit: Callable[..., Any]) -> None:
 
 
 def test_a_dropped_file_is_read(visit: Callable[..., Any]) -> None:
+    from playwright.sync_api import expect
+
     page = visit("mood")
     page.evaluate(
         """() => {

@@ -70,7 +70,8 @@ def _choose(checkpoint: Checkpoint, name: str | None) -> Family:
             f"{name!r} is none of the families that unmask writes: {', '.join(FAMILIES)}"
         )
     misfits = {n: _misfits(checkpoint, FAMILIES[n]) for n in ([name] if name else FAMILIES)}
-    best = min(misfits, key=lambda n: len(misfits[n]))
+    config = checkpoint.config
+    best = min(misfits, key=lambda n: (_strange(config, FAMILIES[n]), len(misfits[n])))
     if misfits[best]:
         raise UserError(
             f"this model cannot be written as {best}, which has no place for its "
@@ -82,10 +83,9 @@ def _choose(checkpoint: Checkpoint, name: str | None) -> Family:
 def _misfits(checkpoint: Checkpoint, family: Family) -> list[str]:
     """What of the encoder and its head a family cannot express."""
     found = family.misfits(checkpoint.config)
-    try:
-        shape = family.write_config(checkpoint.config)
-    except ValueError:  # not even a consistent shape, which is among what was found
+    if _strange(checkpoint.config, family):
         return found
+    shape = family.write_config(checkpoint.config)
     for kind in checkpoint.heads:
         ours = _head_config(checkpoint, kind)
         raw = shape | family.write_head(kind, ours)
@@ -97,6 +97,15 @@ def _misfits(checkpoint: Checkpoint, family: Family) -> list[str]:
             if key != "dropout" and value != getattr(theirs, key)
         ]
     return found
+
+
+def _strange(config: EncoderConfig, family: Family) -> bool:
+    """Whether a family has no encoders at all that are like this one."""
+    try:
+        family.read_config(family.write_config(config))
+    except ValueError:
+        return True
+    return False
 
 
 def _head_config(checkpoint: Checkpoint, kind: str) -> HeadConfig:
