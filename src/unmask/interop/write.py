@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from unmask.encoder import HeadConfig, MaskedHead
+from unmask.encoder import EncoderConfig, HeadConfig, MaskedHead
 from unmask.encoder.bricks import ACTIVATIONS
 from unmask.errors import UserError
 from unmask.files import new_folder, write_json
