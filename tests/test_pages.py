@@ -95,8 +95,19 @@ def test_both_readmes_show_the_same_blocks() -> None:
     assert code("README.md") == code("README.zh-CN.md")
 
 
+# Pages whose commands take more than 45 seconds of a slow core: run by `make test-slow`.
+LONG = {
+    "adapting", "cube", "explaining", "many-tasks", "objectives", "predict", "questions", "report",
+    "resume", "retrieval", "shrinking", "sound", "trust", "vocabulary",
+}  # fmt: skip
+PAGES = [
+    pytest.param(page, id=page.stem, marks=[pytest.mark.slow] if page.stem in LONG else [])
+    for page in sorted((ROOT / "docs").glob("*.md"))
+]
+
+
 @needs_packages
-@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("page", PAGES)
 def test_docs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = workplace(tmp_path)
     monkeypatch.chdir(folder)

@@ -275,7 +275,8 @@ class Span(Task[SpanOptions, SpanAnswer]):
     def _ends(self, scores: Tensor, answer: SpanAnswer) -> Tensor:
         """The sum of what scores (N, 2) say of the answer's beginning and of its end."""
         chosen = answer.best or answer.null
-        assert chosen is not None  # `explained` gives no other
+        if chosen is None:  # of an empty context, which says nothing
+            return scores.sum() * 0
         begin, end = chosen.places
         return scores[begin, 0] + scores[end, 1]
 
