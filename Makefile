@@ -20,7 +20,9 @@ demo: setup
 	$(BIN)/python examples/demo.py
 
 test: setup browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow and not alone' \
+		--numprocesses auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m alone
 
 # Tests of pages need a browser. Where it cannot be installed they are skipped, and say so.
 browser:

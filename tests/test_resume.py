@@ -113,6 +113,7 @@ def test_a_run_killed_after_its_last_update_goes_on(
     same(tmp_path / "whole", tmp_path / "broken")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("step", [5, 12])
 def test_a_signal_amid_scoring_costs_nothing(
     recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
