@@ -91,16 +91,21 @@ def rounds(settings: dict[str, list[str]], count: int) -> dict[str, list[dict[st
     return found
 
 
-def main() -> None:
-    """Run, print a line a setting, and write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--count", type=int, default=5000)
+def asked(about: str | None, count: int) -> argparse.Namespace:
+    """The options, of bench/latency.py too: so many texts unless told otherwise."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0] if about else "")
+    parser.add_argument("--count", type=int, default=count)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ours", nargs="*", default=OURS)
     parser.add_argument("--theirs", nargs="*", default=THEIRS)
     parser.add_argument("--peers", type=Path, default=PEERS, help="their Python")
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run, print a line a setting, and write the JSON."""
+    options = asked(__doc__, 5000)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         forms = prepare(work, options.ours)

@@ -5,7 +5,6 @@ UNMASK_DATA=… .venv/bin/python bench/latency.py --count 300 --rounds 3 --json
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -14,20 +13,13 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-from embed import HERE, OURS, THEIRS, commands, prepare, rounds
-from machine import PEERS, machine, versions
+from embed import HERE, asked, commands, prepare, rounds
+from machine import machine, versions
 
 
 def main() -> None:
     """Run, print a line a setting, and write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--count", type=int, default=300)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--ours", nargs="*", default=OURS)
-    parser.add_argument("--theirs", nargs="*", default=THEIRS)
-    parser.add_argument("--peers", type=Path, default=PEERS, help="their Python")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+    options = asked(__doc__, 300)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         forms = prepare(work, options.ours)

@@ -6,8 +6,10 @@ import multiprocessing
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import numpy as np
@@ -205,6 +207,23 @@ def tiny_config(style: str, **changes: object) -> EncoderConfig:
         "attention_dropout": 0.0,
     }
     return EncoderConfig(**(shape | CONFIGS[style] | changes))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """The system's Chromium; tests that need it are skipped, and say so, where there is none."""
+    chromium = which("chromium") or which("chromium-browser")
+    if chromium is None or find_spec("playwright") is None:
+        pytest.skip(
+            "NOT TESTED IN A BROWSER: needs the package playwright and the system's chromium "
+            "(`make test` installs both where it is root on Debian)"
+        )
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

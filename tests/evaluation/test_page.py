@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
-from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import pytest
@@ -18,12 +16,6 @@ from unmask.evaluation.page.charts import heat_map, interval_bar, tag
 from unmask.evaluation.page.words import ENGLISH
 
 Make = Callable[..., dict[str, Any]]
-CHROMIUM = which("chromium") or which("chromium-browser")
-in_browser = pytest.mark.skipif(
-    CHROMIUM is None or find_spec("playwright") is None,
-    reason="NOT TESTED IN A BROWSER: needs the package playwright and the system's chromium "
-    "(`make test` installs both where it is root on Debian)",
-)
 
 
 class Elements(HTMLParser):
@@ -76,16 +68,6 @@ def test_many_labels_and_none(make_found: Make) -> None:
     assert ENGLISH["no_worst"] in render(bare)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def show(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """A function that opens a result's page; at the end nothing was complained of or fetched."""
@@ -113,7 +95,6 @@ def show(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     assert all(url.startswith("file://") for url in fetched)
 
 
-@in_browser
 def test_the_filter(show: Callable[..., Any], make_found: Make) -> None:
     page = show(make_found())
     rows = page.locator("#errors tbody tr:visible")
@@ -131,7 +112,6 @@ def test_the_filter(show: Callable[..., Any], make_found: Make) -> None:
     assert rows.count() == 0
 
 
-@in_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_contrast_in_light_and_dark(
     show: Callable[..., Any], make_found: Make, scheme: str
@@ -172,7 +152,6 @@ def test_contrast_in_light_and_dark(
     assert worst >= 4.5
 
 
-@in_browser
 @pytest.mark.parametrize("labels", [3, 77])
 def test_a_phone_shows_all_without_scrolling_sideways(
     show: Callable[..., Any], make_found: Make, labels: int
@@ -183,7 +162,6 @@ def test_a_phone_shows_all_without_scrolling_sideways(
     assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 
-@in_browser
 def test_labels_of_a_large_matrix_do_not_run_into_one_another(
     show: Callable[..., Any], make_found: Make
 ) -> None:
@@ -199,7 +177,6 @@ def test_labels_of_a_large_matrix_do_not_run_into_one_another(
     assert all(x >= left for _, _, x in boxes)
 
 
-@in_browser
 def test_tables_have_headers_and_pictures_names(show: Callable[..., Any], make_found: Make) -> None:
     page = show(make_found())
     tables = page.locator("table").count()

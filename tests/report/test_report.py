@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import pytest
@@ -21,11 +18,6 @@ from unmask.report.card import card
 from unmask.report.facts import gather
 from unmask.report.page import render
 
-CHROMIUM = which("chromium") or which("chromium-browser")
-in_browser = pytest.mark.skipif(
-    CHROMIUM is None or find_spec("playwright") is None,
-    reason="NOT TESTED IN A BROWSER: needs the package playwright and the system's chromium",
-)
 HOSTILE = "<script>window.hacked = 1</script>"
 CHECKED = {
     "task": "mood",
@@ -108,17 +100,6 @@ def test_the_page_is_small_and_loads_nothing(facts: dict[str, Any]) -> None:
     assert "None" not in page.split("<pre")[0]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@in_browser
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1200, "light")])
 @pytest.mark.parametrize("which_page", ["report", "explanation"])
 def test_in_a_browser(

@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
-from shutil import which
 from typing import Any
 
 import pytest
 
 from unmask.model import Model
 
-CHROMIUM = which("chromium") or which("chromium-browser")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or find_spec("playwright") is None,
-    reason="NOT TESTED IN A BROWSER: needs the package playwright and the system's chromium",
-)
 TEXT = "ada lives in paris"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
