@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_AT_ONCE = 1 << 20  # logits computed in fp32 at a time: they stay in the processor's cache
+# Logits computed in fp32 at a time: so many stay in a processor's cache; a GPU waits for launches.
+_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 26}
 
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, truth: Tensor, smoothing: float) -> Tensor:
-        size = max(_AT_ONCE // logits.shape[-1], 1)
-        parts = [part.float().logsumexp(-1) for part in torch.split(logits, size)]
+        parts = [part.float().logsumexp(-1) for part in torch.split(logits, _rows(logits))]
         total = torch.cat(parts)  # (N,)
         ctx.save_for_backward(logits, truth, total)
         ctx.smoothing = smoothing
@@ -30,7 +30,7 @@ class _CrossEntropy(torch.autograd.Function):
         (above_loss,) = above
         gradient = torch.empty_like(logits)  # softmax(logits) minus the truth's distribution
         share = ctx.smoothing / logits.shape[-1]
-        size = max(_AT_ONCE // logits.shape[-1], 1)
+        size = _rows(logits)
         for start in range(0, len(logits), size):
             own = slice(start, start + size)
             p = (logits[own].float() - total[own, None]).exp_()
@@ -39,6 +39,10 @@ class _CrossEntropy(torch.autograd.Function):
             p[torch.arange(len(p), device=p.device), truth[own]] -= 1 - ctx.smoothing
             gradient[own] = p.mul_(above_loss)
         return gradient, None, None
+
+
+def _rows(logits: Tensor) -> int:
+    return max(_AT_ONCE.get(logits.device.type, 1 << 20) // logits.shape[-1], 1)
 
 
 def cross_entropy(logits: Tensor, truth: Tensor, smoothing: float = 0.0) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan's: steep at 0, and near 1 only roughly
 _ITERATIONS = 5
+_LARGE = 1 << 18  # numbers of a matrix
 
 
 class Muon(torch.optim.Optimizer):
@@ -47,31 +49,48 @@ class Muon(torch.optim.Optimizer):
             torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
             updates = torch._foreach_lerp(grads, buffers, group["momentum"])  # Nesterov's
             torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-            for p, update in zip(params, updates, strict=True):
-                rows, columns = p.shape[0] // group["blocks"], p.shape[1]
+            alike: dict[torch.Size, list[int]] = defaultdict(list)
+            for i, p in enumerate(params):
+                alike[p.shape].append(i)
+            for shape, own in alike.items():
+                rows, columns = shape[0] // group["blocks"], shape[1]
                 size = 0.2 * max(rows, columns) ** 0.5  # the root mean square of AdamW's steps
-                p.add_(_each_orthogonal(update, group["blocks"]), alpha=-group["lr"] * size)
+                whole = torch.stack([_whole(updates[i]) for i in own])
+                whole = orthogonal(whole.view(-1, rows, columns)).view(whole.shape)
+                for i, x in zip(own, whole, strict=True):
+                    params[i].add_(_sharded(x, updates[i]), alpha=-group["lr"] * size)
 
 
-def _each_orthogonal(x: Tensor, blocks: int) -> Tensor:
-    """Blocks of rows made orthogonal, each on its own: (N, D) -> (N, D), sharded as before."""
-    whole = x.full_tensor() if isinstance(x, DTensor) else x
-    whole = torch.cat([orthogonal(block) for block in whole.chunk(blocks)])
-    if isinstance(x, DTensor):
-        return distribute_tensor(whole, x.device_mesh, x.placements)
-    return whole
+def _whole(x: Tensor) -> Tensor:
+    return x.full_tensor() if isinstance(x, DTensor) else x
+
+
+def _sharded(x: Tensor, like: Tensor) -> Tensor:
+    return (
+        distribute_tensor(x, like.device_mesh, like.placements) if isinstance(like, DTensor) else x
+    )
 
 
 def orthogonal(x: Tensor) -> Tensor:
-    """The matrix with its singular values brought near 1, by Newton-Schulz: (N, D) -> (N, D)."""
+    """Matrices with their singular values brought near 1, by Newton-Schulz: (n, N, D), the same.
+
+    All at once, for a GPU would wait for the launches of one product after another; but a processor
+    multiplies large matrices faster one by one.
+    """
+    if x.device.type == "cpu" and x[0].numel() > _LARGE:
+        return torch.stack([_newton_schulz(one, torch.addmm) for one in x])
+    return _newton_schulz(x, torch.baddbmm)
+
+
+def _newton_schulz(x: Tensor, product: Callable[..., Tensor]) -> Tensor:
     a, b, c = _COEFFICIENTS
-    tall = x.shape[0] > x.shape[1]
+    tall = x.shape[-2] > x.shape[-1]
     x = (x.mT if tall else x).to(_fast(x.device))
-    x = x / x.norm().clamp(min=1e-7)
+    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
     for _ in range(_ITERATIONS):
         gram = x @ x.mT
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.mT if tall else x
+        x = product(x, product(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).contiguous()
 
 
 def _fast(device: torch.device) -> torch.dtype:
