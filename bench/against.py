@@ -66,7 +66,9 @@ class Compared:
             command = [str(UNMASK), "train", str(folder / "early.yaml"), "--json"]
             bundle = run_json([*command, "--out", str(folder / "early")])["bundle"]
             model = folder / "model"
-            subprocess.run([str(UNMASK), "export", bundle, str(model)], check=True)
+            head = next(iter(stages[early[-1]]["tasks"]))  # any: it is the encoder that is wanted
+            command = [str(UNMASK), "export", bundle, str(model), "--task", head]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             data = {**common, **stages[last], "encoder": {"from": bundle}}
         tasks = {name: {**options, "valid": None} for name, options in data["tasks"].items()}
         recipe = folder / "recipe.yaml"

@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -132,18 +133,26 @@ def trained(tasks: Tasks, epochs: float, seed: int, folder: Path) -> Path:
 
 
 def measure(
-    task: str, ways: Mapping[str, Tasks], epochs: float, seeds: int, folder: Path
+    task: str, ways: Mapping[str, Tasks], epochs: float, seeds: int, folder: Path, at_once: int
 ) -> dict[str, Any]:
     """Every way's score, and by how much each but the first differs from that."""
     found: dict[str, Any] = {}
     base: list[Scored] = []
-    for number, (way, tasks) in enumerate(ways.items()):
+    with ThreadPoolExecutor(at_once) as pool:
+        made = {
+            way: [
+                pool.submit(trained, tasks, epochs, seed, folder / f"{number}-{seed}")
+                for seed in range(seeds)
+            ]
+            for number, (way, tasks) in enumerate(ways.items())
+        }
+    for way, tasks in ways.items():
         recipe = {"encoder": {"from": MODEL}, "tasks": tasks}
         (run,) = parse(recipe, OPTIONS).values()
         held = held_rows(task, run.tasks[task], range(seeds))
         own: list[Scored] = []
         for seed in range(seeds):
-            model = unmask.load(trained(tasks, epochs, seed, folder / f"{number}-{seed}"))
+            model = unmask.load(made[way][seed].result())
             own.append(scored(model, task, held[seed]))
             print(f"{way}, seed {seed}: {own[-1].value:.4f}", file=sys.stderr, flush=True)
         base = base or own
@@ -161,6 +170,7 @@ def main() -> None:
     parser.add_argument("what", choices=["entities", "sentiment"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=float, help="entities: 20; sentiment: 3")
+    parser.add_argument("--at-once", type=int, default=1, help="trainings side by side")
     options = parser.parse_args()
     if "UNMASK_DATA" not in os.environ:
         raise SystemExit("set UNMASK_DATA to the data's folder")
@@ -170,7 +180,9 @@ def main() -> None:
         folder = Path(name)
         groups = {"entities": entities, "sentiment": sentiment}[options.what](folder)
         for number, (group, (task, ways)) in enumerate(groups.items()):
-            found[group] = measure(task, ways, epochs, options.seeds, folder / str(number))
+            found[group] = measure(
+                task, ways, epochs, options.seeds, folder / str(number), options.at_once
+            )
     for group, ways_of in found.items():
         for way, own in ways_of.items():
             print(

@@ -10,13 +10,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from unmask.machine.threads import available_cpus
 
 PEERS = Path(".venv-peers/bin/python")
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, memory."""
+    """Processor, cores, memory, and the GPU that torch sees."""
     text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     names = {line.split(":", 1)[1].strip() for line in text.splitlines() if "model name" in line}
     flags = {"avx512_bf16", "avx512_vnni", "amx_bf16"} & set(text.split())
@@ -25,6 +27,7 @@ def machine() -> dict[str, Any]:
         "processor": ", ".join(names) or platform.processor(),
         "flags": sorted(flags),
         "cores": available_cpus(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "memory_gib": round(pages / 2**30, 1),
     }
 

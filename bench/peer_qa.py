@@ -79,6 +79,11 @@ def answers(trainer: Any, tokenizer: Any, rows: Any) -> list[str]:
     return [text for text, _ in best]
 
 
+def has_bf16() -> bool:
+    """Whether there is a GPU, or a processor with bf16 arithmetic."""
+    return torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="a folder in the Hugging Face layout")
@@ -110,10 +115,10 @@ def main() -> None:
                 learning_rate=options.rate,
                 warmup_steps=0.1,
                 seed=options.seed,
-                bf16=torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+                bf16=has_bf16(),
                 optim="adamw_torch_fused",
                 train_sampling_strategy="group_by_length",
-                use_cpu=True,
+                use_cpu=not torch.cuda.is_available(),
                 save_strategy="no",
                 report_to="none",
                 disable_tqdm=True,

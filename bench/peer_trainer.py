@@ -24,6 +24,11 @@ from transformers import (
 )
 
 
+def has_bf16() -> bool:
+    """Whether there is a GPU, or a processor with bf16 arithmetic."""
+    return torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="a folder in the Hugging Face layout")
@@ -68,10 +73,10 @@ def main() -> None:
                 per_device_eval_batch_size=64,
                 learning_rate=options.rate,
                 seed=options.seed,
-                bf16=options.bf16 and torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+                bf16=options.bf16 and has_bf16(),
                 optim="adamw_torch_fused" if options.fused else "adamw_torch",
                 train_sampling_strategy="group_by_length" if options.group else "random",
-                use_cpu=True,
+                use_cpu=not torch.cuda.is_available(),
                 save_strategy="no",
                 report_to="none",
                 disable_tqdm=True,

@@ -88,10 +88,10 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
             warmup_steps=0.05,
             label_smoothing_factor=0.1,
             seed=options.seed,
-            bf16=torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+            bf16=has_bf16(),
             optim="adamw_torch_fused",
             train_sampling_strategy="group_by_length",
-            use_cpu=True,
+            use_cpu=not torch.cuda.is_available(),
             save_strategy="no",
             report_to="none",
             disable_tqdm=True,
@@ -138,6 +138,11 @@ def write(options: argparse.Namespace) -> dict[str, Any]:
             some(order[start : start + options.batch])
         seconds = time.perf_counter() - began
     return {"seconds": seconds, "tokens": tokens, "texts": [written[i] for i in range(len(texts))]}
+
+
+def has_bf16() -> bool:
+    """Whether there is a GPU, or a processor with bf16 arithmetic."""
+    return torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def main() -> None:

@@ -82,7 +82,9 @@ def _uncalibrated(bundle: Path, copy: Path) -> list[dict[str, Any]]:
     """Scores of a bundle without what its validation rows taught."""
     model = unmask.load(bundle)
     for task in model.tasks.values():
-        task.calibration = {}
+        task.calibration = {
+            key: task.calibration[key] for key in task.calibration if key == "known"
+        }
     save(model, copy, recipe=yaml.safe_load((bundle / "recipe.yaml").read_text()))
     scores: list[dict[str, Any]] = run_json([str(UNMASK), "eval", str(copy), "--json"])["scores"]
     return scores

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import PEERS, machine, run_json, versions
+from results import spread
 
 import unmask
 from unmask.data.sources import read
@@ -105,7 +106,7 @@ def train(recipe: str, folder: Path, *changes: str) -> Path:
     return Path(run_json([*command, "--out", str(folder), "--json"])["bundle"])
 
 
-def train_reranker(embed: Path, data: Path, folder: Path) -> Path:
+def train_reranker(embed: Path, data: Path, folder: Path, change: str) -> Path:
     """A cross-encoder that has learnt to tell apart what the vectors find near."""
     rows = read(Source(path=str(data / "train" / "en.parquet"), limit=4000))
     pairs = [(row["synopsis"], row["description"]) for row in rows]
@@ -115,14 +116,33 @@ def train_reranker(embed: Path, data: Path, folder: Path) -> Path:
         for (query, document), negatives in zip(pairs, found, strict=True):
             row = {"synopsis": query, "description": document, "negatives": negatives}
             file.write(json.dumps(row) + "\n")
-    changes = (f"tasks.rank.train={mined}", "tasks.rank.negatives=negatives")
+    changes = (f"tasks.rank.train={mined}", "tasks.rank.negatives=negatives", change)
     return train("recipes/rerank.yaml", folder / "rerank", *changes)
+
+
+def both(
+    options: argparse.Namespace, test: Test, data: Path, seed: int, folder: Path
+) -> dict[str, dict[str, float]]:
+    """Recall of trained vectors, and of a cross-encoder on what they find for some queries."""
+    change = f"train.seed={seed}"
+    embed = options.embed or train("recipes/retrieval.yaml", folder / "embed", change)
+    tops = by_vectors(unmask.load(embed), test)
+    some = tops[: options.reranked]
+    model = unmask.load(options.rerank or train_reranker(embed, data, folder, change))
+    found = {
+        "embed": test.recall(tops),
+        "embed_some": test.recall(some),  # on the queries of the next
+        "rerank_some": test.recall(reranked(model, test, some)),
+    }
+    print(f"seed {seed}: {found}", file=sys.stderr, flush=True)
+    return found
 
 
 def main() -> None:
     """Measure, and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--json", action="store_true", help="print JSON only")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of both")
     parser.add_argument("--embed", type=Path, help="a trained bundle, in place of training one")
     parser.add_argument("--rerank", type=Path, help="likewise, of the cross-encoder")
     parser.add_argument("--reranked", type=int, default=500, help="queries whose best are reranked")
@@ -137,22 +157,22 @@ def main() -> None:
     found["untrained"] = test.recall(by_vectors(unmask.load(MODEL), test))
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        embed = options.embed or train("recipes/retrieval.yaml", folder / "embed")
-        tops = by_vectors(unmask.load(embed), test)
-        found["embed"] = test.recall(tops)
-        some = tops[: options.reranked]
-        found["embed_some"] = test.recall(some)  # on the queries of the next figure
-        model = unmask.load(options.rerank or train_reranker(embed, data, folder))
-        found["rerank_some"] = test.recall(reranked(model, test, some))
+        runs = []
+        for seed in range(1 if options.embed else options.seeds):
+            own = folder / str(seed)
+            own.mkdir()
+            runs.append(both(options, test, data, seed, own))
+    for name in runs[0]:
+        found[name] = {k: spread([run[name][k] for run in runs]) for k in runs[0][name]}
     print(f"{len(test.queries)} queries, {len(test.documents)} documents", file=sys.stderr)
     result = {
-        "ours": found["embed"]["recall_at_1"],
+        "ours": found["embed"]["recall_at_1"]["mean"],
         "peers": {"bm25": found["bm25"]["recall_at_1"]},
-        "ratio": found["embed"]["recall_at_1"] / found["bm25"]["recall_at_1"],
+        "ratio": found["embed"]["recall_at_1"]["mean"] / found["bm25"]["recall_at_1"],
         "unit": "recall at 1",
-        "runs": 1,
+        "runs": len(runs),
         "recall": found,
-        "reranked_queries": len(some),
+        "reranked_queries": options.reranked,
         "machine": machine(),
         "versions": {**versions(), **peer_versions},
     }

@@ -25,6 +25,7 @@ import os
 import statistics
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -115,29 +116,34 @@ def sections(options: argparse.Namespace) -> dict[str, Any]:
     folder = f"{os.environ['UNMASK_DATA']}/debian"
     start = [f"encoder.from={options.trunk}"]
     source = [f"tasks.section.train={folder}/train/{options.source}.parquet", *options.changes]
-    zero = of_languages(
-        [
-            trained(recipe, seed, [*start, *source], f"from {options.source}")
-            for seed in range(options.seeds)
-        ]
-    )
-    grams = ngrams(recipe, [*start, *source])
-    found: dict[str, Any] = {}
-    for language, own in zero.items():
-        found[language] = {"zero_shot": own, "ngrams": grams[language]}
-        if language == options.source or language not in (options.languages or zero):
+    plans: dict[str, list[str]] = {options.source: source}
+    for language in options.languages or sorted(f.stem for f in Path(folder, "test").iterdir()):
+        if language == options.source:
             continue
         file = f"{folder}/train/{language}.parquet"
         epochs = min(max(3, 3 * ROWS / pq.read_metadata(file).num_rows), 20)
         changes = [f"tasks.section.train={file}", f"train.epochs={epochs:.1f}"]
         changes += [f"tasks.section.test={folder}/test/{language}.parquet", *options.changes]
-        runs = [
-            trained(recipe, seed, [*start, *changes], f"from {language}")
-            for seed in range(options.supervised_seeds or options.seeds)
-        ]
-        found[language]["supervised"] = of_languages(runs)[language]
-        if whole := found[language]["supervised"]["mean"]:
-            found[language]["kept"] = own["mean"] / whole
+        plans[language] = changes
+    seeds = dict.fromkeys(plans, options.supervised_seeds or options.seeds)
+    seeds[options.source] = options.seeds
+    with ThreadPoolExecutor(options.at_once) as pool:
+        made = {
+            language: [
+                pool.submit(trained, recipe, seed, [*start, *changes], f"from {language}")
+                for seed in range(seeds[language])
+            ]
+            for language, changes in plans.items()
+        }
+        grams = ngrams(recipe, [*start, *source])
+        runs = {x: of_languages([one.result() for one in own]) for x, own in made.items()}
+    found: dict[str, Any] = {}
+    for language, zero in runs[options.source].items():
+        found[language] = own = {"zero_shot": zero, "ngrams": grams[language]}
+        if language != options.source and language in runs:
+            own["supervised"] = runs[language][language]
+            if whole := own["supervised"]["mean"]:
+                own["kept"] = zero["mean"] / whole
     return {"ours": {language: own["zero_shot"]["mean"] for language, own in found.items()}} | {
         "languages": found
     }
@@ -185,6 +191,7 @@ def main() -> None:
     parser.add_argument("--supervised-seeds", type=int, help="of each language's own rows")
     parser.add_argument("--languages", nargs="+", help="to learn from their own rows (all)")
     parser.add_argument("--rates", nargs="+", default=["1e-4", "3e-4", "1e-3"], help="of tweets")
+    parser.add_argument("--at-once", type=int, default=1, help="trainings of sections side by side")
     parser.add_argument("--name", help="of the result (WHAT-SOURCE unless said)")
     options = parser.parse_intermixed_args()
     if "UNMASK_DATA" not in os.environ:
