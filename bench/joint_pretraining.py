@@ -52,7 +52,8 @@ def pairs(split: str) -> Pairs:
 def recipes(folder: Path, minutes: float) -> dict[str, Path]:
     """The recipe of each side."""
     alone = yaml.safe_load((RECIPES / "multilingual.yaml").read_text())
-    alone["train"] = {"minutes": minutes}
+    train = {key: value for key, value in alone["train"].items() if key != "tokens"}
+    alone["train"] = {**train, "minutes": minutes}
     file = folder / "pairs.jsonl"
     with file.open("w", encoding="utf-8") as out:
         for language, own in pairs("train").items():

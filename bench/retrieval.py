@@ -22,10 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from machine import PEERS, machine, run_json, versions
+from machine import PEERS, loaded, machine, run_json, versions
 from results import spread
 
-import unmask
 from unmask.data.sources import read
 from unmask.machine.threads import use_available_cpus
 from unmask.model import Model
@@ -112,7 +111,7 @@ def train_reranker(embed: Path, data: Path, folder: Path, change: str) -> Path:
     pairs = [(row["synopsis"], row["description"]) for row in rows]
     mined = folder / "mined.jsonl"
     with mined.open("w") as file:
-        found = mine(unmask.load(embed), pairs, count=5, skip=3)
+        found = mine(loaded(embed), pairs, count=5, skip=3)
         for (query, document), negatives in zip(pairs, found, strict=True):
             row = {"synopsis": query, "description": document, "negatives": negatives}
             file.write(json.dumps(row) + "\n")
@@ -126,9 +125,9 @@ def both(
     """Recall of trained vectors, and of a cross-encoder on what they find for some queries."""
     change = f"train.seed={seed}"
     embed = options.embed or train("recipes/retrieval.yaml", folder / "embed", change)
-    tops = by_vectors(unmask.load(embed), test)
+    tops = by_vectors(loaded(embed), test)
     some = tops[: options.reranked]
-    model = unmask.load(options.rerank or train_reranker(embed, data, folder, change))
+    model = loaded(options.rerank or train_reranker(embed, data, folder, change))
     found = {
         "embed": test.recall(tops),
         "embed_some": test.recall(some),  # on the queries of the next
@@ -154,7 +153,7 @@ def main() -> None:
     test = Test.read(data / "test" / "en.parquet")
     words, peer_versions = by_words(test)
     found: dict[str, Any] = {"bm25": test.recall(words)}
-    found["untrained"] = test.recall(by_vectors(unmask.load(MODEL), test))
+    found["untrained"] = test.recall(by_vectors(loaded(MODEL), test))
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         runs = []
