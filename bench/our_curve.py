@@ -24,7 +24,7 @@ from unmask.model import Model
 from unmask.tasks import OPTIONS
 from unmask.training.loop import Loop
 from unmask.training.prepare import fitting_precision, prepare
-from unmask.training.processes import Processes
+from unmask.training.processes import Processes, choose_device
 
 
 def held_out_loss(model: Model, held: dict[str, np.ndarray]) -> float:
@@ -43,7 +43,7 @@ def held_out_loss(model: Model, held: dict[str, np.ndarray]) -> float:
             truth = {"token": held["truth"][i][wanted]}
             examples.append(Example((sequence,), (wanted,), truth))
         with torch.inference_mode():
-            outputs, batch = model(task, collate(examples, 64))
+            outputs, batch = model(task, collate(examples, 64).to(model.device))
             total += float(task.loss(outputs, batch))
         count += task.targets(batch)
     model.precision = precision
@@ -66,7 +66,7 @@ def main() -> None:
     run = next(iter(recipe.parse(data, OPTIONS).values()))
     use_available_cpus()
     reuse_freed_memory()
-    alone = Processes()
+    alone = Processes(device=choose_device(run.train.device))
     prepared = prepare(run, alone.device)
     model = prepared.model
     model.precision = fitting_precision(run.train.precision, alone.device)
