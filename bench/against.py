@@ -8,7 +8,7 @@
 
 Where a recipe has stages, those before the last make the trunk, anew for each seed and for both.
 None of our training rows are held out here (`valid: null`), so that both learn from the same. The
-peer runs in bf16 (where the processor has it) with fused AdamW and rows grouped by length, its
+peer runs in bf16 (where the machine has it) with fused AdamW and rows grouped by length, its
 fastest setting here. Of several rates it has the one that does best on the test rows of the first
 seed, which favours it. Results go to bench/results/against-RECIPE.json.
 """

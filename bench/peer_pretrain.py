@@ -133,7 +133,7 @@ def main() -> None:
                 seed=options.seed,
                 bf16=True,
                 optim="adamw_torch_fused",
-                use_cpu=True,
+                use_cpu=not torch.cuda.is_available(),
                 save_strategy="no",
                 report_to="none",
                 disable_tqdm=True,

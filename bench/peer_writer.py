@@ -2,7 +2,7 @@
 
 BART's layout with as many weights in its layers as our encoder has: half as many layers on each
 side, of the same width. The tokenizer is that of our bundle. It trains with the Trainer in its
-fastest setting here (bf16 where the processor has it, fused AdamW, rows grouped by length) under
+fastest setting here (bf16 where the machine has it, fused AdamW, rows grouped by length) under
 label smoothing 0.1 and dropout 0.3. Runs in the peers' own environment; prints one JSON object.
 """
 
@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--target", default="de")
     parser.add_argument("--layers", type=int, default=4, help="of both sides together")
     parser.add_argument("--width", type=int, default=256)
-    parser.add_argument("--epochs", type=float, default=60)
+    parser.add_argument("--epochs", type=float, default=50)
     parser.add_argument("--steps", type=int, default=-1)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--batch", type=int, default=120)

@@ -79,7 +79,10 @@ def named(records: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def _uncalibrated(bundle: Path, copy: Path) -> list[dict[str, Any]]:
-    """Scores of a bundle without what its validation rows taught."""
+    """Scores of a bundle whose probabilities are as trained.
+
+    What tells strange rows stays: it changes no probability, and its tensors need it.
+    """
     model = unmask.load(bundle)
     for task in model.tasks.values():
         task.calibration = {

@@ -130,7 +130,7 @@ def both(
     model = loaded(options.rerank or train_reranker(embed, data, folder, change))
     found = {
         "embed": test.recall(tops),
-        "embed_some": test.recall(some),  # on the queries of the next
+        "embed_some": test.recall(some),  # on the queries that are reranked
         "rerank_some": test.recall(reranked(model, test, some)),
     }
     print(f"seed {seed}: {found}", file=sys.stderr, flush=True)
@@ -141,7 +141,9 @@ def main() -> None:
     """Measure, and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--json", action="store_true", help="print JSON only")
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of both")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="trainings of both, unless bundles are given"
+    )
     parser.add_argument("--embed", type=Path, help="a trained bundle, in place of training one")
     parser.add_argument("--rerank", type=Path, help="likewise, of the cross-encoder")
     parser.add_argument("--reranked", type=int, default=500, help="queries whose best are reranked")
@@ -171,7 +173,7 @@ def main() -> None:
         "unit": "recall at 1",
         "runs": len(runs),
         "recall": found,
-        "reranked_queries": options.reranked,
+        "reranked_queries": min(options.reranked, len(test.queries)),
         "machine": machine(),
         "versions": {**versions(), **peer_versions},
     }

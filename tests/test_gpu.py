@@ -95,9 +95,7 @@ def test_gradients_are_those_of_the_processor(
 
 
 @pytest.mark.parametrize("optimiser", ["adamw", "stable_adamw", "muon"])
-def test_a_run_learns_and_goes_on(
-    tiny_recipe: dict[str, Any], tmp_path: Path, optimiser: str
-) -> None:
+def test_a_run_learns(tiny_recipe: dict[str, Any], tmp_path: Path, optimiser: str) -> None:
     tiny_recipe["tasks"].pop("words")
     tiny_recipe["train"] |= {"steps": 40, "save_every": 10, "device": "cuda"}
     tiny_recipe["train"] |= {"optimiser": optimiser, "learning_rate": 3e-3}
@@ -105,8 +103,6 @@ def test_a_run_learns_and_goes_on(
     lines = [json.loads(x) for x in (trained.folder / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"]["mood"] for line in lines if "loss" in line]
     assert losses[-1] < 0.7 * losses[0]
-    again = unmask.train(tiny_recipe, tmp_path / "run", resume=True)  # whole: nothing is left to do
-    assert again.scores == trained.scores
 
 
 def test_a_bundle_answers_alike_on_both(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

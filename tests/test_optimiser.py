@@ -28,7 +28,6 @@ from unmask.model import Model
 from unmask.recipe import TrainOptions
 from unmask.training import muon
 from unmask.training.guard import Guard
-from unmask.training.muon import orthogonal
 from unmask.training.optimiser import Optimiser, gradient_norm, make_optimiser
 from unmask.training.schedule import batch_tokens_at, longest_at, rate_at
 
@@ -195,14 +194,20 @@ def test_muon_takes_the_matrices_inside_the_layers(model: Model) -> None:
     assert not taken & others
 
 
+@pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("shape", [(32, 32), (96, 32), (32, 96)])
-def test_an_orthogonal_update_has_singular_values_near_one(shape: tuple[int, int]) -> None:
+def test_an_orthogonal_update_has_singular_values_near_one(
+    shape: tuple[int, int], large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if large:  # then each by itself
+        monkeypatch.setattr(muon, "_LARGE", 0)
     torch.manual_seed(0)
     u, _, vh = torch.linalg.svd(torch.randn(shape), full_matrices=False)
     values = torch.logspace(0, -1.5, 32)
-    found = (
-        u.mT @ orthogonal((u @ values.diag() @ vh)[None])[0].float() @ vh.mT
-    )  # in the same directions
+    update = u @ values.diag() @ vh
+    turned, other = muon.orthogonal(torch.stack([update, torch.randn(shape)])).float()
+    assert not torch.equal(turned, other)
+    found = u.mT @ turned @ vh.mT  # in the same directions
     assert found.diagonal().min() > 0.6
     assert found.diagonal().max() < 1.3
     torch.testing.assert_close(found, found.diagonal().diag(), atol=0.05, rtol=0)

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Logits computed in fp32 at a time: so many stay in a processor's cache; a GPU waits for launches.
+# Logits computed in fp32 at a time. A processor: as many as stay in its cache. A GPU: many, for
+# every piece is a few launches; they take 256 MB.
 _AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 26}
 
 
@@ -42,7 +43,7 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 def _rows(logits: Tensor) -> int:
-    return max(_AT_ONCE.get(logits.device.type, 1 << 20) // logits.shape[-1], 1)
+    return max(_AT_ONCE.get(logits.device.type, _AT_ONCE["cpu"]) // logits.shape[-1], 1)
 
 
 def cross_entropy(logits: Tensor, truth: Tensor, smoothing: float = 0.0) -> Tensor:

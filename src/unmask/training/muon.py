@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -12,7 +12,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan's: steep at 0, and near 1 only roughly
 _ITERATIONS = 5
-_LARGE = 1 << 18  # numbers of a matrix
+_LARGE = 1 << 18  # numbers of a matrix from which on a processor takes each by itself
+_AT_ONCE = 1 << 22  # numbers of the updates that are gathered and stacked: few beside the weights
 
 
 class Muon(torch.optim.Optimizer):
@@ -49,16 +50,23 @@ class Muon(torch.optim.Optimizer):
             torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
             updates = torch._foreach_lerp(grads, buffers, group["momentum"])  # Nesterov's
             torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-            alike: dict[torch.Size, list[int]] = defaultdict(list)
-            for i, p in enumerate(params):
-                alike[p.shape].append(i)
-            for shape, own in alike.items():
-                rows, columns = shape[0] // group["blocks"], shape[1]
+            for own in _piles(params):
+                rows, columns = params[own[0]].shape[0] // group["blocks"], params[own[0]].shape[1]
                 size = 0.2 * max(rows, columns) ** 0.5  # the root mean square of AdamW's steps
                 whole = torch.stack([_whole(updates[i]) for i in own])
                 whole = orthogonal(whole.view(-1, rows, columns)).view(whole.shape)
                 for i, x in zip(own, whole, strict=True):
                     params[i].add_(_sharded(x, updates[i]), alpha=-group["lr"] * size)
+
+
+def _piles(params: list[Tensor]) -> Iterator[list[int]]:
+    """The places of parameters of one shape, so few at a time that they take little memory."""
+    alike: dict[torch.Size, list[int]] = defaultdict(list)
+    for i, p in enumerate(params):
+        alike[p.shape].append(i)
+    for shape, own in alike.items():
+        most = max(_AT_ONCE // shape.numel(), 1)
+        yield from (own[start : start + most] for start in range(0, len(own), most))
 
 
 def _whole(x: Tensor) -> Tensor:
@@ -72,7 +80,7 @@ def _sharded(x: Tensor, like: Tensor) -> Tensor:
 
 
 def orthogonal(x: Tensor) -> Tensor:
-    """Matrices with their singular values brought near 1, by Newton-Schulz: (n, N, D), the same.
+    """Singular values brought near 1, by Newton-Schulz: (n, N, D) -> (n, N, D).
 
     All at once, for a GPU would wait for the launches of one product after another; but a processor
     multiplies large matrices faster one by one.
