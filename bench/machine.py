@@ -12,9 +12,7 @@ from typing import Any
 
 import torch
 
-import unmask
 from unmask.machine.threads import available_cpus
-from unmask.model import Model
 
 PEERS = Path(".venv-peers/bin/python")
 
@@ -45,11 +43,6 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("unmask", "torch", "tokenizers")} | {
         "python": platform.python_version()
     }
-
-
-def loaded(source: str | Path) -> Model:
-    """A model, on the GPU where there is one."""
-    return unmask.load(source).to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def run_json(command: list[str]) -> dict[str, Any]:

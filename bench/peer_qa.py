@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import transformers
 from datasets import Dataset, load_dataset
+from peer_machine import has_bf16
 from transformers import (
     AutoModelForQuestionAnswering,
     AutoTokenizer,
@@ -77,11 +78,6 @@ def answers(trainer: Any, tokenizer: Any, rows: Any) -> list[str]:
                 if a <= b < a + LONGEST and s[a] + e[b] > best[owner][1]:
                     best[owner] = (text[offsets[i][a][0] : offsets[i][b][1]], s[a] + e[b])
     return [text for text, _ in best]
-
-
-def has_bf16() -> bool:
-    """Whether there is a GPU, or a processor with bf16 arithmetic."""
-    return torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def main() -> None:

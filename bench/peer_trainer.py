@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import transformers
 from datasets import load_dataset
+from peer_machine import has_bf16
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -22,11 +23,6 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-
-
-def has_bf16() -> bool:
-    """Whether there is a GPU, or a processor with bf16 arithmetic."""
-    return torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import transformers
 from datasets import load_dataset
+from peer_machine import has_bf16
 from transformers import (
     BartConfig,
     BartForConditionalGeneration,
@@ -138,11 +139,6 @@ def write(options: argparse.Namespace) -> dict[str, Any]:
             some(order[start : start + options.batch])
         seconds = time.perf_counter() - began
     return {"seconds": seconds, "tokens": tokens, "texts": [written[i] for i in range(len(texts))]}
-
-
-def has_bf16() -> bool:
-    """Whether there is a GPU, or a processor with bf16 arithmetic."""
-    return torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def main() -> None:

@@ -22,9 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from machine import PEERS, loaded, machine, run_json, versions
+import torch
+from machine import PEERS, machine, run_json, versions
 from results import spread
 
+import unmask
 from unmask.data.sources import read
 from unmask.machine.threads import use_available_cpus
 from unmask.model import Model
@@ -64,6 +66,11 @@ class Test:
                 hits += own in [i for i in top if i not in ignored][:k]
             found[f"recall_at_{k}"] = hits / len(tops)
         return found
+
+
+def loaded(source: str | Path) -> Model:
+    """A model, on the GPU where there is one."""
+    return unmask.load(source).to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def by_words(test: Test) -> tuple[list[list[int]], dict[str, str]]:
