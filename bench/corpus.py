@@ -26,6 +26,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from machine import machine, versions
 
 from unmask.corpus.minhash import SIZE
@@ -36,27 +37,41 @@ EXACT, NEAR = 0.05, 0.05  # shares of the documents
 _SYLLABLES = [a + b + c for a in "bdfgklmnprstvz" for b in "aeiou" for c in ("", "n", "r", "s")]
 
 
-def sentence(number: int) -> str:
-    """The sentence of a number: 8 to 23 words of three syllables, and no two the same."""
-    words = []
-    for i in range(8 + number % 16):
-        digest = hashlib.blake2b(f"{number} {i}".encode(), digest_size=6).digest()
-        places = [int.from_bytes(digest[k : k + 2], "little") for k in (0, 2, 4)]
-        words.append("".join(_SYLLABLES[place % len(_SYLLABLES)] for place in places))
-    return " ".join(words)
+def made(numbers: np.ndarray) -> list[str]:
+    """The sentences of some numbers: 8 to 23 words, and no two the same.
+
+    The first word says the number; the others have three syllables drawn by hashing it.
+    """
+    places = np.arange(1, 23 * 3 + 1, dtype=np.uint64)
+    drawn = numbers.astype(np.uint64)[:, None] * np.uint64(1 << 7) + places  # SplitMix64 of these
+    drawn *= np.uint64(0x9E3779B97F4A7C15)
+    drawn = (drawn ^ (drawn >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    drawn = (drawn ^ (drawn >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    drawn ^= drawn >> np.uint64(31)
+    syllables = (drawn % np.uint64(len(_SYLLABLES))).tolist()
+    found = []
+    for number, row in zip(numbers.tolist(), syllables, strict=True):
+        first, rest = "", number
+        for _ in range(4):
+            rest, place = divmod(rest, len(_SYLLABLES))
+            first += _SYLLABLES[place]
+        words = [first]
+        for i in range(0, 3 * (7 + number % 16), 3):
+            a, b, c = row[i : i + 3]
+            words.append(_SYLLABLES[a] + _SYLLABLES[b] + _SYLLABLES[c])
+        found.append(" ".join(words))
+    return found
 
 
 def sentences(count: int) -> Iterator[str]:
     """So many sentences; some repeat the fiftieth before them, or all of it but its last letter."""
     exact, near = round(EXACT * 100), round((EXACT + NEAR) * 100)
-    for number in range(count):
-        kind = number * 37 % 100
-        if number >= 50 and kind < exact:
-            yield sentence(number - 50)
-        elif number >= 50 and kind < near:
-            yield sentence(number - 50)[:-1] + "x"
-        else:
-            yield sentence(number)
+    for start in range(0, count, 1 << 14):
+        numbers = np.arange(start, min(start + (1 << 14), count))
+        kind = np.where(numbers < 50, 100, numbers * 37 % 100)
+        texts = made(numbers - np.where(kind < near, 50, 0))
+        for text, own in zip(texts, kind.tolist(), strict=True):
+            yield text[:-1] + "x" if exact <= own < near else text
 
 
 def write(folder: Path, count: int, files: int = 16) -> Path:
@@ -71,7 +86,7 @@ def write(folder: Path, count: int, files: int = 16) -> Path:
             for _, text in zip(range(size), rows, strict=False):
                 file.write(text + "\n")
     options = NewTokenizer(vocab_size=8192)
-    some = [sentence(i) for i in range(min(count, 20_000))]
+    some = made(np.arange(min(count, 20_000)))
     tokenizer = learn(lambda: some, options)
     tokenizer.save(str(folder / "tokenizer.json"))
     recipe = {

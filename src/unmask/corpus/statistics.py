@@ -30,18 +30,25 @@ class Counts:
     longest: int = 0  # tokens
     lengths: list[int] = field(default_factory=list)
 
-    def add(self, text: str, ids: np.ndarray, starts: np.ndarray, unknown: int | None) -> None:
-        """Count a document."""
+    def add(
+        self,
+        texts: list[str],
+        ids: np.ndarray,
+        starts: np.ndarray,
+        lengths: np.ndarray,
+        unknown: int | None,
+    ) -> None:
+        """Count documents: their tokens in a row (N,), where words begin (N,), and tokens (n,)."""
         self._sum(
             Counts(
-                documents=1,
+                documents=len(texts),
                 words=int(starts.sum()),
                 tokens=len(ids),
                 unknown=0 if unknown is None else int((ids == unknown).sum()),
-                characters=len(text),
-                bytes=len(text.encode()),
-                longest=len(ids),
-                lengths=[0] * max(len(ids).bit_length() - 1, 0) + [1],
+                characters=sum(map(len, texts)),
+                bytes=sum(len(text.encode()) for text in texts),
+                longest=int(lengths.max(initial=0)),
+                lengths=np.bincount((np.frexp(lengths)[1] - 1).clip(0)).tolist(),
             )
         )
 

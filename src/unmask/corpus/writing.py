@@ -116,12 +116,12 @@ def _write(
         words = BitFile(opened["words"])
         end = 0
         for some in texts:
-            for text, own, starts in _tokenised(tokenizer, some):
-                end += len(own)
-                ids.write(own)
-                words.write(starts)
-                ends.write(np.array([end]))
-                counts.add(text, own, starts, unknown)
+            own, starts, lengths = _tokenised(tokenizer, some)
+            ids.write(own)
+            words.write(starts)
+            ends.write(end + lengths.cumsum())
+            end += len(own)
+            counts.add(some, own, starts, lengths, unknown)
         for file in (ids, ends, words):
             file.finish()
     files = {
@@ -131,15 +131,23 @@ def _write(
     return files, counts
 
 
-def _tokenised(
-    tokenizer: Tokenizer, texts: list[str]
-) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Each text with its ids (n,) and where words begin (n,); very long ones piece by piece."""
+def _tokenised(tokenizer: Tokenizer, texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ids of some texts in a row (N,), where words begin (N,), and each text's tokens (n,).
+
+    Very long texts go piece by piece.
+    """
+    ids: list[int] = []
+    words: list[int | None] = []
+    begins, lengths = [], []
     for text in texts:
-        ids, starts = [], []
+        before = len(ids)
         for start, end in pieces(text):  # one by one: in a batch it would start threads of its own
+            begins.append(len(ids))
             encoding = tokenizer.encode(text[start:end], add_special_tokens=False)
-            ids.append(np.array(encoding.ids, dtype=np.int64))
-            word = np.array([-1 if w is None else w for w in encoding.word_ids], dtype=np.int64)
-            starts.append(np.diff(word, prepend=-2) != 0)
-        yield text, np.concatenate(ids), np.concatenate(starts)
+            ids += encoding.ids
+            words += encoding.word_ids
+        lengths.append(len(ids) - before)
+    word = np.array([-1 if w is None else w for w in words], dtype=np.int64)
+    starts = np.diff(word, prepend=-2) != 0
+    starts[[i for i in begins if i < len(starts)]] = True
+    return np.array(ids, dtype=np.int64), starts, np.array(lengths, dtype=np.int64)
