@@ -184,14 +184,14 @@ class Served:
         groups: dict[Any, list[bytes]] = {}
         for key, (ask, read) in fresh.items():
             groups.setdefault((ask.lane, read.content), []).append(key)
-        total = sum(fresh[keys[0]][1].tokens for keys in groups.values())
+        total = sum(fresh[keys[0]][1].cost for keys in groups.values())
         self.queue.admit(total, seconds)
         units = []
         loop = asyncio.get_running_loop()
         for keys in groups.values():
             flights = [_Flight(loop.create_future(), fresh[key][1]) for key in keys]
             asks = [fresh[key][0] for key in keys]
-            unit = Unit(asks[0].lane, flights[0].read.tokens, _work(asks))
+            unit = Unit(asks[0].lane, flights[0].read.cost, _work(asks))
             unit.done = partial(self._land, keys, flights, unit)
             for key, flight in zip(keys, flights, strict=True):
                 flight.unit = unit
