@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from unmask.server.asks import Answered, Ask, Read, Reader
+from unmask.server.asks import Answered, Ask, Read, Reader, digests
 from unmask.server.cache import Cache
 from unmask.server.errors import Refusal, overloaded
 from unmask.server.metrics import Metrics
@@ -104,7 +104,8 @@ class Served:
     async def _ask(
         self, asks: Sequence[Ask], seconds: float, joined: dict[bytes, _Flight]
     ) -> list[Outcome]:
-        keys = [ask.key(self.version) for ask in asks]
+        rows = digests(asks)
+        keys = [ask.key(self.version, row) for ask, row in zip(asks, rows, strict=True)]
         found: dict[bytes, Outcome] = {}
         new: dict[bytes, Ask] = {}
         for key, ask in zip(keys, asks, strict=True):

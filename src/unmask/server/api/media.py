@@ -84,9 +84,7 @@ async def automatic_speech_recognition(
     return await respond(request, served, answers, {"text": answers[0].record["short"]})
 
 
-@router.post(
-    "/zero-shot-image-classification", openapi_extra=accepts(FileRequest, "application/json")
-)
+@router.post("/zero-shot-image-classification", openapi_extra=accepts(FileRequest))
 async def zero_shot_image_classification(
     request: Request, model: ModelName = None, task: TaskName = None
 ) -> Response:
