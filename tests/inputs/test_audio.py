@@ -239,3 +239,35 @@ def test_fixed_normalisation_keeps_loudness() -> None:
     either = AudioInput(AudioOptions(rate=8000))
     a, b = (either.segment(file_of(x * noise, sub="FLOAT"), None)[0].values for x in (1, 0.5))
     np.testing.assert_allclose(a, b, atol=0.05)
+
+
+@settings(deadline=None)
+@given(
+    samples=st.integers(1, 30_000),
+    rate=st.sampled_from((8000, 11_025, 44_100)),
+    form=st.sampled_from(("WAV", "FLAC", "OGG", "MP3")),
+    channels=st.integers(1, 2),
+)
+def test_the_outline_is_what_the_recording_becomes(
+    samples: int, rate: int, form: str, channels: int
+) -> None:
+    wave = np.random.default_rng(samples).uniform(-0.5, 0.5, (samples, channels))
+    data = file_of(wave, rate, form)
+    reader = AudioInput(AudioOptions(rate=8000, seconds=1))
+    found, (segment, dropped) = reader.outline(data), reader.segment(data, None)
+    assert abs(found.positions - len(segment.values)) <= 1
+    assert found.dropped == dropped
+    assert found.work <= rate * channels
+    assert found.digest == reader.outline(data).digest
+
+
+@pytest.mark.parametrize("name", ["nothing", "text", "a WAV cut short", "a rate of 2 GHz"])
+def test_the_outline_refuses_what_the_header_tells(name: str) -> None:
+    data, said = BAD[name]
+    with pytest.raises(UserError, match=said):
+        AudioInput(AudioOptions()).outline(data)
+
+
+def test_a_stream_of_unknown_length_counts_for_what_may_be_read() -> None:
+    found = AudioInput(AudioOptions(seconds=2)).outline(patched(WHOLE, 40, "<I", 0xFFFFFFFF))
+    assert 1 <= found.positions <= 50

@@ -30,7 +30,7 @@ def saved(picture: Image.Image, format: str = "PNG", **options: Any) -> bytes:
 
 def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> Image.Image:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
-    return Image.fromarray(pixels.squeeze())
+    return Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -280,3 +280,57 @@ def test_a_shift_moves_what_is_shown_and_its_edge_fills_up() -> None:
 def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"size|mean|deviation"):
         ImageOptions(**options)
+
+
+@given(
+    width=st.integers(1, 50),
+    height=st.integers(1, 50),
+    fit=st.sampled_from(("inside", "crop", "stretch")),
+    size=st.sampled_from((16, (8, 24), (24, 8))),
+    lying=st.booleans(),
+    format=st.sampled_from(("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM")),
+)
+def test_the_outline_is_what_the_picture_becomes(
+    width: int, height: int, fit: str, size: Any, lying: bool, format: str
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6 if lying else 1
+    marked = {"exif": exif} if format in ("JPEG", "WEBP", "TIFF") else {}
+    data = saved(noise(height, width), format, **marked)
+    reader = ImageInput(ImageOptions(size=size, patch=4, fit=fit))
+    found, (segment, dropped) = reader.outline(data), reader.segment(data, None)
+    assert (found.positions, found.dropped) == (len(segment.values), dropped)
+    assert found.work == width * height
+    assert found.digest != reader.outline(saved(noise(height, width, seed=1), format)).digest
+
+
+@pytest.mark.parametrize(
+    "data", [png_header(20_000, 20_000), b"no picture", b"", None, "/etc/passwd"]
+)
+def test_the_outline_refuses_what_the_header_tells(data: Any) -> None:
+    reader = ImageInput(ImageOptions())
+    reader.files = False
+    with pytest.raises(UserError, match="picture"):
+        reader.outline(data)
+
+
+def test_a_header_is_read_without_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decoded(*_: Any) -> None:
+        raise AssertionError("decoded")
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    files = [saved(noise(9, 9), "PNG", exif=exif), saved(noise(9, 9), "JPEG", exif=exif)]
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decoded)
+    for data in (*files, png_header(7000, 7000)):
+        assert ImageInput(ImageOptions()).outline(data).positions > 0
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused() -> None:
+    """Each is a pass over all pixels, and may take some bytes alone."""
+    data = saved(noise(16, 16), "JPEG", progressive=True)
+    start = data.rindex(b"\xff\xda")
+    last = data[start:-2]
+    decode(data)
+    with pytest.raises(UserError, match=r"a JPEG of 10\d\d scans, and at most 100"):
+        decode(data[:-2] + last * 1000 + data[-2:])

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import runpy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from unmask.encoder import Encoder, EncoderConfig, preset
 from unmask.errors import UserError
 from unmask.evaluation.scores import cell_in
 from unmask.inputs.image import decode
+from unmask.inputs.text import TextInput
+from unmask.model import Model
 from unmask.recipe import Source
 from unmask.tasks import KINDS, OPTIONS, Draw
 
@@ -334,3 +337,24 @@ def test_the_example_writes_folds_that_share_no_row(tmp_path: Path) -> None:
     assert decode(train[0]["image"]).size == (8, 8)
     made = recipe.parse(recipe.read(script.parents[1] / "recipes" / "handwriting.yaml"), OPTIONS)
     assert made[""].encoder.image.width == 4
+
+
+def test_a_picture_is_decoded_once_for_all_tasks_and_a_path_is_read_anew(
+    folder: Path, text: TextInput, make_encoder: Callable[..., Encoder], monkeypatch: Any
+) -> None:
+    encoder = make_encoder(image=recipe.ImageOptions(**IMAGE))
+    options = OPTIONS["classify"].model_validate({"kind": "classify", "input": {"image": "image"}})
+    tasks = {name: KINDS["classify"](name, options, text, {"labels": ["a", "b"]}) for name in "xyz"}
+    model = Model(encoder, text, tasks, {name: task.build(encoder) for name, task in tasks.items()})
+    counted: list[bytes] = []
+    monkeypatch.setattr(
+        "unmask.inputs.image.decode", lambda data: (counted.append(data), decode(data))[1]
+    )
+    data = png("dark", 1)
+    first = model.predict(["x", "y", "z"], [data, png("bright", 2)])
+    assert len(counted) == 2
+    path = folder / "dark" / "01.png"
+    by_path = model.predict("x", path)[0]
+    assert by_path == first[0]["x"]
+    path.write_bytes(png("bright", 2))
+    assert model.predict("x", path)[0] == first[1]["x"] != by_path

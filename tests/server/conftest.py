@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -10,16 +11,21 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+import soundfile
 import torch
+from PIL import Image
 
 from unmask import save
 from unmask.encoder import Encoder, EncoderConfig
 from unmask.inputs.text import TextInput
 from unmask.inputs.vocabulary import SPECIAL, wordpiece
 from unmask.model import Model
+from unmask.recipe import AudioOptions, ImageOptions
 from unmask.server.keys import SCOPES
 from unmask.tasks import KINDS, OPTIONS
 
@@ -37,7 +43,33 @@ TASKS = {
     "rank": ("rerank", {}, {}),
     "translate": ("generate", {"target": "target", "target_length": 12}, {}),
     "parts": ("order", {}, {}),
+    "side": ("classify", {"input": {"image": "photo"}}, {"labels": ["bright", "dark"]}),
+    "caption": ("classify", {"input": {"text": "text", "image": "photo"}}, {"labels": ["a", "b"]}),
+    "noise": ("classify", {"input": {"audio": "clip"}}, {"labels": ["high", "low", "none"]}),
+    "light": ("regress", {"input": {"image": "photo"}}, {"mean": 0.5, "deviation": 0.2}),
+    "heard": ("transcribe", {"input": {"audio": "clip"}}, {"alphabet": [" ", "a", "b"]}),
+    "look": ("embed", {"input": {"image": "photo"}, "label": "label"}, {}),
+    "space": ("match", {"input": {"text": "text", "image": "photo", "audio": "clip"}}, {}),
+    "gaps": ("reconstruct", {"input": {"image": "photo", "audio": "clip"}}, {}),
 }
+IMAGE = ImageOptions(size=8, patch=2)
+AUDIO = AudioOptions(rate=8000, mels=8, frames=2, seconds=1)
+
+
+def a_picture(seed: int = 0, size: tuple[int, int] = (8, 8), **how: Any) -> bytes:
+    """Noise of this width and height, as a PNG unless said."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, **{"format": "PNG", **how})
+    return out.getvalue()
+
+
+def a_sound(seed: int = 0, seconds: float = 0.3, **how: Any) -> bytes:
+    """Noise, as a WAV unless said."""
+    noise = np.random.default_rng(seed).uniform(-0.5, 0.5, round(8000 * seconds))
+    out = io.BytesIO()
+    soundfile.write(out, noise, 8000, **{"format": "WAV", **how})
+    return out.getvalue()
 
 
 def tiny_model(seed: int = 0, max_length: int = 48) -> Model:
@@ -52,6 +84,8 @@ def tiny_model(seed: int = 0, max_length: int = 48) -> Model:
         intermediate_size=24,
         max_positions=max_length,
         num_segments=2,
+        image=IMAGE,
+        audio=AUDIO,
     )
     encoder = Encoder(config)
     tasks, heads = {}, {}
@@ -63,6 +97,18 @@ def tiny_model(seed: int = 0, max_length: int = 48) -> Model:
     for p in model.parameters():
         torch.nn.init.normal_(p, std=0.3)
     return model.eval()
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[..., bytes]:
+    """A function that makes a picture."""
+    return a_picture
+
+
+@pytest.fixture(scope="session")
+def sound() -> Callable[..., bytes]:
+    """A function that makes a recording."""
+    return a_sound
 
 
 @pytest.fixture(scope="session")

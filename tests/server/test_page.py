@@ -95,6 +95,72 @@ def test_every_kind_of_task(visit: Callable[..., Any], model: Model) -> None:
     assert model.predict("stars", TEXT)[0].short in ask(page, TEXT).inner_text()
 
 
+def choose(page: Any, column: str, name: str, data: bytes) -> None:
+    """Choose a file for a column, and wait until it is shown."""
+    kind = "image/png" if name.endswith("png") else "audio/wav"
+    field = f'[id="file-{column}"]'
+    page.set_input_files(field, {"name": name, "mimeType": kind, "buffer": data})
+    page.wait_for_selector(f".file:has({field}) .preview > *")
+
+
+def test_pictures_and_recordings(
+    visit: Callable[..., Any], model: Model, picture: Any, sound: Any
+) -> None:
+    page = visit("side")
+    photo = picture(20)
+    choose(page, "photo", "a.png", photo)
+    assert page.get_attribute(".preview img", "alt") == "Chosen: a.png"
+    shown = ask(page)
+    own = model.predict("side", photo)[0].probabilities
+    assert shown.query_selector("dt.first").inner_text() == max(own, key=lambda k: own[k])
+    assert "17 tokens read" in shown.inner_text()
+
+    page.click("#tab-noise")
+    choose(page, "clip", "a.wav", sound(20))
+    assert page.evaluate("document.querySelector('.preview audio').controls") is True
+    page.wait_for_function("document.querySelector('.preview audio').duration > 0.2")
+    assert len(ask(page).query_selector_all("meter")) == 3
+
+    page.click("#tab-heard")
+    choose(page, "clip", "a.wav", sound(21, 0.9))
+    assert model.predict("heard", sound(21, 0.9))[0].short in ask(page).text_content()
+
+    page.click("#tab-space")
+    choose(page, "photo", "a.png", photo)
+    said = model.predict("space", [{"text": "a cat", "photo": photo}])[0].short
+    assert said in ask(page, "a cat").inner_text()
+
+    page.click("#tab-side")  # what was chosen is kept, until it is removed
+    assert page.query_selector(".preview img") is not None
+    page.focus(".clear")
+    page.keyboard.press("Enter")
+    assert page.query_selector(".preview img") is None
+    page.click("#go")
+    page.wait_for_selector("#result .error")
+    assert "nothing stands in photo" in page.inner_text("#result")
+
+
+def test_files_are_dropped_and_what_is_none_is_said(visit: Callable[..., Any]) -> None:
+    page = visit("caption", locale="zh-CN")
+    assert "图片（photo）" in page.inner_text("#fields")
+    drop = """([bytes, name]) => {
+      const data = new DataTransfer();
+      data.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
+      document.querySelector(".file").dispatchEvent(
+        new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+    }"""
+    page.evaluate(drop, [5 << 20, "large.png"])
+    page.wait_for_selector(".file .error")
+    assert "文件过大" in page.inner_text(".file")
+    page.evaluate(drop, [[1, 2, 3], '<img src=x onerror="window.hacked = 1">'])
+    page.wait_for_selector(".file .preview .hint")
+    page.fill("textarea", TEXT)
+    page.focus("textarea")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("#result .error")
+    assert "no picture that can be read" in page.inner_text("#result")
+
+
 def test_hostile_texts_stay_texts(visit: Callable[..., Any]) -> None:
     page = visit("names")
     hostile = '<img src=x onerror="window.hacked = 1"> <script>window.hacked = 1</script> cat'
@@ -149,8 +215,17 @@ def test_a_dropped_file_is_read(visit: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(visit: Callable[..., Any], scheme: str) -> None:
+def test_axe_finds_nothing(
+    visit: Callable[..., Any], scheme: str, picture: Any, sound: Any
+) -> None:
     from axe_playwright_python.sync_playwright import Axe
+
+    page = visit("space", color_scheme=scheme)
+    choose(page, "photo", "a.png", picture())
+    choose(page, "clip", "a.wav", sound())
+    ask(page, TEXT)
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
 
     for task, texts in {"mood": [TEXT], "names": [TEXT], "words": ["the [MASK] was"]}.items():
         page = visit(task, color_scheme=scheme)
@@ -172,7 +247,11 @@ def test_a_key_is_asked_for(browser: Any, guarded: Any) -> None:
     page.close()
 
 
-def test_a_phone_scrolls_one_way(visit: Callable[..., Any]) -> None:
+def test_a_phone_scrolls_one_way(visit: Callable[..., Any], picture: Any, sound: Any) -> None:
     page = visit("mood", viewport={"width": 360, "height": 740})
     ask(page, "the film was good " * 8)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.click("#tab-space")
+    choose(page, "photo", "a-long-name-" * 6 + ".png", picture(0, (900, 90)))
+    choose(page, "clip", "a.wav", sound())
     assert page.evaluate("document.documentElement.scrollWidth") <= 360

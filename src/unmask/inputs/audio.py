@@ -10,7 +10,8 @@ import numpy as np
 from unmask.batch import Segment
 from unmask.inputs.cells import bytes_of
 from unmask.inputs.mel import log_mel, mask_bands, normalised, stacked
-from unmask.inputs.sound import MAX_BYTES, decode, resample
+from unmask.inputs.modalities import Outline, digest
+from unmask.inputs.sound import MAX_BYTES, decode, header, resample
 from unmask.recipe import AudioOptions
 
 
@@ -43,6 +44,18 @@ class AudioInput:
         left_out = recording.dropped / (options.hop * options.frames)
         values = stacked(frames, options.frames)
         return Segment(values, modality="audio"), math.ceil(left_out)
+
+    def outline(self, cell: Any) -> Outline:
+        """The number of positions and samples, by the header."""
+        options = self.options
+        data = bytes_of(cell, "recording", MAX_BYTES, self.files)
+        said = header(data)
+        read = min(said.frames, math.ceil(options.seconds * said.rate))  # of each channel
+        window, hop = round(options.window * options.rate), round(options.hop * options.rate)
+        frames = 1 + max(0, round(read / said.rate * options.rate) - window) // hop
+        left_out = (said.frames - read) / said.rate / (options.hop * options.frames)
+        positions = math.ceil(frames / options.frames)
+        return Outline(positions, math.ceil(left_out), read * said.channels, digest(data))
 
     def _normalised(self, samples: np.ndarray, rate: int) -> np.ndarray:
         """The frames of samples that are taken to be at this rate."""

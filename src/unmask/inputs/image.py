@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +14,7 @@ from unmask.batch import Segment
 from unmask.errors import UserError
 from unmask.inputs.augment import changed
 from unmask.inputs.cells import bytes_of
+from unmask.inputs.modalities import Outline, digest
 from unmask.recipe import ImageOptions
 
 if TYPE_CHECKING:
@@ -18,7 +22,9 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 32 << 20  # of a file
 MAX_PIXELS = 64_000_000  # of a picture: 192 MB once it is decoded
+MAX_SCANS = 100  # of a JPEG: each is a pass over all pixels, in no more than some bytes
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # no format that runs a program
+_ORIENTATION = 0x0112  # EXIF's tag: from 5 on, rows are columns
 
 
 class ImageInput:
@@ -43,6 +49,18 @@ class ImageInput:
         patches, place = cut(values, self.options.patch)
         return Segment(patches, modality="image", place=place), 0
 
+    def outline(self, cell: Any) -> Outline:
+        """The number of patches and pixels, by the header."""
+        data = bytes_of(cell, "picture", MAX_BYTES, self.files)
+        with _opened(data) as picture:
+            width, height = picture.size
+            exif = picture.getexif() if picture.format != "PNG" else {}  # a PNG's may be behind
+        if exif.get(_ORIENTATION, 1) >= 5:  # lies on its side
+            width, height = height, width
+        wide, high = fitted_size(width, height, self.options)
+        patches = math.ceil(wide / self.options.patch) * math.ceil(high / self.options.patch)
+        return Outline(patches, 0, width * height, digest(data))
+
     def values(self, cell: Any, rng: np.random.Generator | None = None) -> np.ndarray:
         """The picture as the encoder sees it, normalised: (H, W, channels) float32."""
         picture = fitted(decode(bytes_of(cell, "picture", MAX_BYTES, self.files)), self.options)
@@ -59,8 +77,18 @@ def decode(data: bytes) -> Image.Image:
     Of an animation it is the first frame; what is transparent lies on white. Everything that keeps
     it from being read is a UserError. The size is known, and refused, before pixels are decoded.
     """
+    with _opened(data) as picture:
+        from PIL import ImageOps
+
+        picture.load()
+        return _plain(ImageOps.exif_transpose(picture))
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """A picture of which only the header was read; whatever is wrong with it is a UserError."""
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image
     except ModuleNotFoundError:
         raise UserError("pictures need the extra `image`: pip install 'unmask[image]'") from None
     try:
@@ -71,8 +99,11 @@ def decode(data: bytes) -> Image.Image:
                     f"a picture of {width} × {height} pixels, and at most {MAX_PIXELS:,} are "
                     "decoded; make it smaller"
                 )
-            picture.load()
-            return _plain(ImageOps.exif_transpose(picture))
+            if picture.format == "JPEG" and (scans := data.count(b"\xff\xda")) > MAX_SCANS:
+                raise UserError(
+                    f"a JPEG of {scans} scans, and at most {MAX_SCANS} are decoded; save it anew"
+                )
+            yield picture
     except UserError:
         raise
     except Exception as error:  # a broken file can raise nearly anything inside a decoder
@@ -104,16 +135,21 @@ def fitted(picture: Image.Image, options: ImageOptions) -> Image.Image:
     """The picture brought to size, as `fit` says."""
     from PIL import Image, ImageOps
 
-    height, width = options.shape
-    if options.fit == "stretch":
-        return picture.resize((width, height), Image.Resampling.BILINEAR)
+    size = fitted_size(picture.width, picture.height, options)
     if options.fit == "crop":
-        return ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
-    share = min(width / picture.width, height / picture.height, 1)
-    if share == 1:
+        return ImageOps.fit(picture, size, Image.Resampling.BILINEAR)
+    if size == picture.size and options.fit == "inside":
         return picture
-    size = (max(1, round(picture.width * share)), max(1, round(picture.height * share)))
     return picture.resize(size, Image.Resampling.BILINEAR)
+
+
+def fitted_size(width: int, height: int, options: ImageOptions) -> tuple[int, int]:
+    """The width and height that a picture of this size is brought to."""
+    most_high, most_wide = options.shape
+    if options.fit != "inside":
+        return most_wide, most_high
+    share = min(most_wide / width, most_high / height, 1)
+    return max(1, round(width * share)), max(1, round(height * share))
 
 
 def cut(values: np.ndarray, patch: int) -> tuple[np.ndarray, np.ndarray]:

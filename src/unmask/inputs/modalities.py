@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Protocol
 
 import numpy as np
 
 from unmask.batch import Segment
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What the header of a picture or a recording says of it, before anything is decoded."""
+
+    positions: int  # of its segment; of sound at another rate, to one or two
+    dropped: int  # positions that the modality's own caps will cut
+    work: int  # pixels or samples that will be decoded
+    digest: bytes  # of the file
+
+
+def digest(data: bytes) -> bytes:
+    """What tells a file from others: 16 bytes."""
+    return blake2b(data, digest_size=16).digest()
 
 
 class Modality(Protocol):
@@ -25,3 +42,6 @@ class Modality(Protocol):
         With `rng` it is to be learned from, and may be augmented. What cannot be read is a
         UserError.
         """
+
+    def outline(self, cell: Any) -> Outline:
+        """What will become of a cell, without decoding it; what can be seen already is refused."""

@@ -6,6 +6,7 @@ import io
 import math
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,10 +38,33 @@ def decode(data: bytes, max_seconds: float) -> Recording:
     than what is kept of it. A file that is empty, broken, cut short or beyond the caps is a
     UserError.
     """
+    with _opened(data) as file:
+        return _read(file, max_seconds)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself."""
+
+    rate: int  # samples a second
+    channels: int
+    frames: int  # samples of each channel; more than there are where a stream did not know
+
+
+def header(data: bytes) -> Header:
+    """What the header says, without decoding; what `decode` refuses by it is refused here too."""
+    with _opened(data) as file:
+        return Header(file.samplerate, file.channels, file.frames)
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Any]:
+    """A file whose header was looked over; whatever is wrong with it is a UserError."""
     sf = _soundfile()
     try:
         with sf.SoundFile(io.BytesIO(data)) as file:
-            return _read(file, max_seconds)
+            _look_over(file)
+            yield file
     except sf.LibsndfileError as error:
         reason = str(error.error_string).strip().rstrip(".")
         raise UserError(
@@ -48,9 +72,8 @@ def decode(data: bytes, max_seconds: float) -> Recording:
         ) from None
 
 
-def _read(file: Any, max_seconds: float) -> Recording:
-    """The channels' mean, after the header was looked over."""
-    rate, channels, claimed = file.samplerate, file.channels, file.frames
+def _look_over(file: Any) -> None:
+    rate, channels = file.samplerate, file.channels
     if not RATES[0] <= rate <= RATES[1]:
         raise UserError(f"a sample rate of {rate} Hz; between {RATES[0]} and {RATES[1]} are read")
     if channels > MAX_CHANNELS:
@@ -63,6 +86,11 @@ def _read(file: Any, max_seconds: float) -> Recording:
         )
     if "ended unexpectedly" in file.extra_info:  # what libsndfile says of an OGG without its end
         raise UserError("the file is cut short: its stream has no end; fetch it again")
+
+
+def _read(file: Any, max_seconds: float) -> Recording:
+    """The channels' mean."""
+    rate, claimed = file.samplerate, file.frames
     wanted = math.ceil(max_seconds * rate)
     blocks = list(_blocks(file, wanted))
     samples = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
@@ -106,6 +107,7 @@ class TextInput:
         self.max_length = max_length
         self._latest: tuple[tuple[str, str | None, int], Encoded] | None = None
         self.beside: dict[str, Modality] = {}
+        self._latest_beside: dict[str, tuple[Any, tuple[Segment, int]]] = {}
         self.vocab_size: int = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
 
     @classmethod
@@ -179,6 +181,23 @@ class TextInput:
         kept = min(first, max(room - second, room - room // 2))
         cut = (sides[0][kept:], sides[1][room - kept :])
         return whole.without(np.concatenate(cut))
+
+    def segment(
+        self, modality: str, cell: Any, rng: np.random.Generator | None
+    ) -> tuple[Segment, int]:
+        """What becomes of a picture or a recording, and how many of its positions were cut.
+
+        As of a text the latest is kept: it is decoded once for all tasks that are asked of it. Not
+        so of a path, behind which there may be another picture the next time.
+        """
+        reader = self.beside[modality]
+        fixed = isinstance(cell, bytes) or (isinstance(cell, str) and not reader.files)
+        if rng is not None or not fixed:
+            return reader.segment(cell, rng)
+        latest = self._latest_beside.get(modality)
+        if latest is None or latest[0] is not cell:
+            self._latest_beside[modality] = latest = cell, reader.segment(cell, None)
+        return latest[1]
 
     @cached_property
     def begin(self) -> Segment:

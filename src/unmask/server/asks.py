@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,7 +17,10 @@ from unmask.inputs.text import TextInput
 from unmask.jobs import unseen
 from unmask.model import task_from_record
 from unmask.server.errors import Refusal, bad_input
+from unmask.server.outlines import WORK, outlined, outlines
 from unmask.tasks import Row, Task
+
+_LONG = 1 << 12  # characters of a cell
 
 
 @dataclass(frozen=True)
@@ -39,15 +42,39 @@ class Ask:
             return f"vector {self.width}"
         return "task " + json.dumps(dict(self.options), sort_keys=True)
 
-    def key(self, model: str) -> bytes:
-        """All that an answer depends on, as a hash: the model, what is asked, and the text.
+    def key(self, model: str, row: bytes) -> bytes:
+        """All that an answer depends on, as a hash: the model, what is asked, and the row's digest.
 
         It is the text and not its tokens: answers quote characters, and different texts may have
-        the same tokens.
+        the same tokens. Of pictures and recordings it is all of their bytes, as they were written.
         """
-        row = list(self.row) if isinstance(self.row, tuple) else self.row
-        said = json.dumps([model, self.task, self.lane, row], sort_keys=True, default=str)
-        return hashlib.sha256(said.encode()).digest()
+        said = json.dumps([model, self.task, self.lane])
+        return hashlib.sha256(said.encode() + row).digest()
+
+
+def digests(asks: Sequence[Ask]) -> list[bytes]:
+    """What tells each ask's row from others; several tasks of one row share the work."""
+    found = {id(row): _digest(row) for row in {id(a.row): a.row for a in asks}.values()}
+    return [found[id(ask.row)] for ask in asks]
+
+
+def _digest(row: str | tuple[str, ...] | Row) -> bytes:
+    if isinstance(row, Mapping):
+        plain: Any = {name: _short(cell) for name, cell in row.items()}
+    else:
+        plain = [*map(_short, row)] if isinstance(row, tuple) else _short(row)
+    said = json.dumps(plain, sort_keys=True, default=str)
+    return hashlib.sha256(said.encode()).digest()
+
+
+def _short(cell: Any) -> Any:
+    """A long cell as its hash, by which Python's lock is not held as long as JSON would.
+
+    No request can hold what stands for it, since NUL is refused.
+    """
+    if not isinstance(cell, str) or len(cell) < _LONG:
+        return cell
+    return {"\0": hashlib.sha256(cell.encode("utf-8", "surrogatepass")).hexdigest()}
 
 
 @dataclass(frozen=True)
@@ -66,11 +93,16 @@ class Answered:
 
 @dataclass(frozen=True)
 class Read:
-    """An ask whose tokens are known; asks of the same `content` share a pass."""
+    """An ask whose tokens are known; asks of the same `content` share a pass.
+
+    Patches and frames are tokens too. `cost` is what the queue counts: the tokens, and what there
+    is to decode.
+    """
 
     tokens: int
     dropped: int
     content: Any
+    cost: int
 
 
 class Reader:
@@ -81,6 +113,7 @@ class Reader:
 
     def __init__(self, hello: Mapping[str, Any]) -> None:
         self.text = TextInput(Tokenizer.from_str(hello["tokenizer"]), hello["max_length"])
+        self.text.beside = outlined(hello["encoder"])
         self.tasks: dict[str, Task[Any, Any]] = {
             record["name"]: task_from_record(record, self.text) for record in hello["tasks"]
         }
@@ -92,7 +125,7 @@ class Reader:
                 if not isinstance(ask.row, str):
                     return bad_input("a vector is of one text")
                 encoded = self.text.encode(ask.row)
-                return Read(len(encoded.ids), encoded.dropped, object())
+                return Read(len(encoded.ids), encoded.dropped, object(), len(encoded.ids))
             task = self.tasks[ask.task]
             example = unseen(task, ask.row, 0)
         except UserError as error:
@@ -100,10 +133,13 @@ class Reader:
         except StopIteration:
             return bad_input("there is nothing to answer in this row")
         content: Any = object()
+        beside = outlines(example.sequences)
         if task.one_pass:
-            content = (task.options.adapter, tuple(s.content for s in example.sequences))
+            files = tuple(one.digest for one in beside)
+            content = (task.options.adapter, tuple(s.content for s in example.sequences), files)
         dropped = sum(sequence.dropped for sequence in example.sequences)
-        return Read(example.length, dropped, content)
+        cost = example.length + sum(one.work for one in beside) // WORK
+        return Read(example.length, dropped, content, cost)
 
     def task(self, name: str) -> Task[Any, Any]:
         """The task of this name; a Refusal lists those there are."""

@@ -5,6 +5,7 @@ It needs nothing beyond Python and NumPy.
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import random
@@ -20,7 +21,7 @@ import numpy as np
 from unmask.errors import UserError
 
 _AGAIN = (429, 503)  # the server did nothing: it may be asked again
-Item = str | Sequence[str] | Mapping[str, Any]
+Item = str | bytes | Sequence[str | bytes] | Mapping[str, Any]
 
 
 class Client:
@@ -63,6 +64,7 @@ class Client:
     ) -> list[dict[str, Any]]:
         """The results of a task for texts, pairs or rows, in their order.
 
+        Bytes, of a picture or a recording, are sent as base64, wherever in an item they stand.
         Of several tasks, each result holds the tasks' own under their names. An item that is wrong
         has an `error` in its place.
         """
@@ -102,7 +104,7 @@ class Client:
         self, method: str, path: str, body: Any, accept: str = "application/json"
     ) -> tuple[bytes, Mapping[str, str]]:
         """The answer's body and headers; a UserError in the server's own words."""
-        sent = None if body is None else json.dumps(body).encode()
+        sent = None if body is None else json.dumps(body, default=_coded).encode()
         headers = {"content-type": "application/json", "accept": accept}
         if self.key:
             headers["authorization"] = f"Bearer {self.key}"
@@ -144,6 +146,13 @@ class Client:
         if held is not None:
             held.close()
             self._local.connection = None
+
+
+def _coded(value: Any) -> str:
+    """Bytes in base64; JSON has no room for anything else."""
+    if not isinstance(value, bytes):
+        raise UserError(f"an item holds {type(value).__name__}; give texts, or bytes of files")
+    return base64.b64encode(value).decode()
 
 
 def _said(body: bytes) -> str:

@@ -10,7 +10,8 @@ from unmask.server.errors import bad_input
 from unmask.tasks import Generate, Task
 
 _MOST = {"top": 100, "beams": 16, "longest": 1024, "rounds": 64, "lengths": 16, "no_repeat": 64}
-_KNOWN = {"mlm": ("top", "jointly"), "span": ("top",)}
+_MOST |= {"beam": 32}
+_KNOWN = {"mlm": ("top", "jointly"), "span": ("top",), "transcribe": ("beam",)}
 _TEXTS = 64  # that may be banned
 
 

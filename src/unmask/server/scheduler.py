@@ -26,7 +26,7 @@ class Unit:
     """A text and all that is asked of it in one pass; it is computed whole or not at all."""
 
     lane: str  # only units of one lane can share a batch: the same kind of work and options
-    tokens: int
+    tokens: int  # that are computed, and as many for what is decoded first as that takes time
     work: dict[str, Any]  # what a worker is told
     done: Callable[[Any], None] = lambda answer: None  # given what the worker answers, or a Refusal
     born: float = 0.0

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from unmask.server.asks import Answered, Ask, Read, Reader
+from unmask.server.asks import Answered, Ask, Read, Reader, digests
 from unmask.server.cache import Cache
 from unmask.server.errors import Refusal, overloaded
 from unmask.server.metrics import Metrics
@@ -104,7 +104,8 @@ class Served:
     async def _ask(
         self, asks: Sequence[Ask], seconds: float, joined: dict[bytes, _Flight]
     ) -> list[Outcome]:
-        keys = [ask.key(self.version) for ask in asks]
+        rows = digests(asks)
+        keys = [ask.key(self.version, row) for ask, row in zip(asks, rows, strict=True)]
         found: dict[bytes, Outcome] = {}
         new: dict[bytes, Ask] = {}
         for key, ask in zip(keys, asks, strict=True):
@@ -184,14 +185,14 @@ class Served:
         groups: dict[Any, list[bytes]] = {}
         for key, (ask, read) in fresh.items():
             groups.setdefault((ask.lane, read.content), []).append(key)
-        total = sum(fresh[keys[0]][1].tokens for keys in groups.values())
+        total = sum(fresh[keys[0]][1].cost for keys in groups.values())
         self.queue.admit(total, seconds)
         units = []
         loop = asyncio.get_running_loop()
         for keys in groups.values():
             flights = [_Flight(loop.create_future(), fresh[key][1]) for key in keys]
             asks = [fresh[key][0] for key in keys]
-            unit = Unit(asks[0].lane, flights[0].read.tokens, _work(asks))
+            unit = Unit(asks[0].lane, flights[0].read.cost, _work(asks))
             unit.done = partial(self._land, keys, flights, unit)
             for key, flight in zip(keys, flights, strict=True):
                 flight.unit = unit

@@ -72,7 +72,7 @@ def _beside(
             )
         if has(row, (column,)):
             with said_of(f"task {task}: column {column!r}"):
-                segment, cut = text.beside[modality].segment(row[column], rng)
+                segment, cut = text.segment(modality, row[column], rng)
             found.append(segment)
             dropped += cut
     return found, dropped

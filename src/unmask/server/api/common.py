@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic_core import to_json
 
 from unmask.server.asks import Answered, Ask
-from unmask.server.errors import Refusal
+from unmask.server.errors import Refusal, bad_input
 from unmask.server.fleet import Fleet
 from unmask.server.served import Outcome, Served
 from unmask.tasks import Task
@@ -67,21 +67,46 @@ def served_by(request: Request, model: str | None) -> Served:
     return served
 
 
-def task_of(served: Served, kinds: Sequence[str], name: str | None = None) -> Task[Any, Any]:
-    """The task of this name, which must be of these kinds; or the only one of them."""
-    found = [task for task in served.reader.tasks.values() if task.kind in kinds]
+def task_of(
+    served: Served, kinds: Sequence[str], name: str | None = None, reads: Sequence[str] = ()
+) -> Task[Any, Any]:
+    """The task of this name, which must be of these kinds; or the only one of them.
+
+    `reads` names modalities that it must read.
+    """
+    wanted = " or ".join(kinds) + (f" of {' and '.join(reads)}" if reads else "")
     if name is not None:
         task = served.reader.task(name)
         if task.kind not in kinds:
             message = f"task {name} is of kind {task.kind}; this asks for {' or '.join(kinds)}"
             raise Refusal(422, "wrong_kind", message)
+        if not modalities_of(task) >= set(reads):
+            message = f"task {name} reads {task.options.modality}; this asks for {wanted}"
+            raise Refusal(422, "wrong_kind", message)
         return task
+    tasks = served.reader.tasks.values()
+    found = [own for own in tasks if own.kind in kinds and modalities_of(own) >= set(reads)]
     if not found:
-        raise Refusal(404, "no_such_task", f"model {served.name} has no {' or '.join(kinds)} task")
+        raise Refusal(404, "no_such_task", f"model {served.name} has no {wanted} task")
     if len(found) > 1:
         names = ", ".join(task.name for task in found)
         raise Refusal(422, "which_task", f"say which task by ?task=NAME; there are {names}")
     return found[0]
+
+
+def modalities_of(task: Task[Any, Any]) -> set[str]:
+    """What its rows may hold."""
+    return set(task.options.modality.split("+"))
+
+
+def count_in(parameters: Mapping[str, Any], name: str, default: int) -> int:
+    """A whole number among a client's parameters."""
+    value = parameters.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 100:
+        raise bad_input(f"{name}: a whole number from 1 to 100, not {value!r:.40}")
+    return value
 
 
 def check_items(request: Request, count: int) -> None:

@@ -17,6 +17,7 @@ from unmask.server.api.common import (
     ModelName,
     TaskName,
     answers_of,
+    count_in,
     respond,
     served_by,
     task_of,
@@ -83,7 +84,7 @@ async def fill_mask(
     request: Request, body: TextRequest, model: ModelName = None, task: TaskName = None
 ) -> Response:
     """The likeliest tokens for the one [MASK] of a text; for several, a list for each."""
-    top = _count(body.parameters, "top_k", 5)
+    top = count_in(body.parameters, "top_k", 5)
 
     def shape(served: Served, text: str, answer: Answered) -> Any:
         mask = served.reader.text.mask_token
@@ -106,8 +107,8 @@ async def text_classification(
 ) -> Response:
     """The labels with their probabilities."""
     served = served_by(request, model)
-    own = task_of(served, LABELLED, task)
-    top = _count(body.parameters, "top_k", 0) or None
+    own = task_of(served, LABELLED, task, reads=("text",))
+    top = count_in(body.parameters, "top_k", 0) or None
     texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
     answers = await answers_of(request, served, [Ask(text, own.name) for text in texts])
     return await respond(request, served, answers, [labels_of(answer)[:top] for answer in answers])
@@ -147,7 +148,7 @@ async def question_answering(
     """The stretch of the context that answers the question; with top_k, the best few."""
     served = served_by(request, model)
     own = task_of(served, ["span"], task)
-    top = _count(body.parameters, "top_k", 1)
+    top = count_in(body.parameters, "top_k", 1)
     asks = [Ask((body.inputs.question, body.inputs.context), own.name, {"top": top})]
     check_options(own, asks[0].options)
     answers = await answers_of(request, served, asks)
@@ -219,13 +220,3 @@ def _filled(
         "token_str": token,
         "sequence": before + token + after,
     }
-
-
-def _count(parameters: Mapping[str, Any], name: str, default: int) -> int:
-    """A whole number among the parameters."""
-    value = parameters.get(name)
-    if value is None:
-        return default
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 100:
-        raise bad_input(f"{name}: a whole number from 1 to 100, not {value!r:.40}")
-    return value

@@ -25,6 +25,7 @@ from unmask.server.api.labels import LABELLED, labels_of
 from unmask.server.asks import Ask
 from unmask.server.body import StrictRoute
 from unmask.server.errors import Refusal, bad_input
+from unmask.tasks import Task
 
 router = APIRouter(route_class=StrictRoute, responses=ERRORS, tags=["inference"])
 
@@ -104,6 +105,7 @@ async def info(request: Request, model: ModelName = None) -> Response:
             "name": task.name,
             "kind": task.kind,
             "inputs": list(task.options.inputs),
+            "reads": _reads(task),
             "labels": task.facts.get("labels"),
         }
         for task in served.reader.tasks.values()
@@ -122,6 +124,9 @@ async def info(request: Request, model: ModelName = None) -> Response:
         "max_concurrent_requests": settings.connections,
         "auto_truncate": True,
         "tokenization_workers": 1,
+        "max_body_bytes": settings.body_bytes,
+        "image": hello["encoder"]["image"],
+        "audio": hello["encoder"]["audio"],
         "dimensions": served.width,
         "mask_token": _mask(served.reader.text),
         "scores": hello["scores"],
@@ -159,6 +164,12 @@ async def reload(request: Request) -> dict[str, str]:
     """Load every model anew; no request is lost. What became of each."""
     said: dict[str, str] = await request.app.state.fleet.reload()
     return said
+
+
+def _reads(task: Task[Any, Any]) -> dict[str, str]:
+    """What each input column holds: text, image or audio."""
+    beside = {column: modality for modality, column in task.options.others.items()}
+    return {column: beside.get(column, "text") for column in task.options.inputs}
 
 
 def _mask(text: Any) -> str | None:

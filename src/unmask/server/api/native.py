@@ -12,6 +12,7 @@ from pydantic_core import to_json
 
 from unmask.server.api.common import (
     ERRORS,
+    ModelName,
     Strict,
     check_items,
     outcomes_of,
@@ -19,6 +20,7 @@ from unmask.server.api.common import (
     seconds_of,
     served_by,
 )
+from unmask.server.api.files import File, accepts, read
 from unmask.server.asks import Answered, Ask
 from unmask.server.body import StrictRoute
 from unmask.server.errors import Refusal
@@ -33,11 +35,15 @@ Name = Annotated[str, Path(max_length=200)]
 
 
 class TaskRequest(Strict):
-    """Texts, pairs (lists of texts) or rows (objects with a task's columns)."""
+    """Texts, pairs (lists of texts) or rows (objects with a task's columns).
+
+    Pictures and recordings stand in their columns, or alone in place of a text, in base64.
+    """
 
     input: str | dict[str, Any] | list[Item] = Field(
         description="one text or row, or a list; each item of a list is a text, a pair as a list "
-        "of texts, or a row as an object with the task's input columns"
+        "of texts, or a row as an object with the task's input columns; pictures and recordings "
+        "are base64, never a path or an address"
     )
     options: dict[str, Any] = Field(default_factory=dict, description="how the task answers")
     model: str | None = Field(None, max_length=200)
@@ -54,11 +60,16 @@ class ManyRequest(Strict):
     model: str | None = Field(None, max_length=200)
 
 
-@router.post("/v1/tasks/{task}")
-async def one_task(request: Request, task: Name, body: TaskRequest) -> Response:
-    """One task's answers; an item that is wrong has an `error` in its place."""
-    served = served_by(request, body.model)
+@router.post("/v1/tasks/{task}", openapi_extra=accepts(TaskRequest, "image/*", "audio/*"))
+async def one_task(request: Request, task: Name, model: ModelName = None) -> Response:
+    """One task's answers; an item that is wrong has an `error` in its place.
+
+    A body may be a picture or a recording itself: it is the one item then.
+    """
+    given = await read(request, TaskRequest, types=("image/", "audio/"))
+    served = served_by(request, model if isinstance(given, File) else given.model or model)
     own = served.reader.task(task)
+    body = TaskRequest(input=given.row(own)) if isinstance(given, File) else given
     check_options(own, body.options)
     items = _items(body.input)
     if body.stream:

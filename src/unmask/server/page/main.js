@@ -1,6 +1,7 @@
 // The page: a tab for each task, its fields, and what was answered.
 
 import { counts, bars, drawn, make, scoreTable } from "/page/draw.js";
+import { fileFields, readsFiles, rowOf } from "/page/files.js";
 import * as server from "/page/server.js";
 import { begin, choose, say, translate } from "/page/words.js";
 
@@ -43,7 +44,7 @@ function showTabs() {
 
 function showFields() {
   const task = taskNow();
-  const fields = fieldsOf(task).map(([column, phrase]) => {
+  const textField = (column, phrase = column) => {
     const name = `${current}/${column}`;
     const area = make("textarea", { name: column, rows: 3, spellcheck: "false" });
     area.value = kept[name] ?? "";
@@ -54,7 +55,10 @@ function showFields() {
       label.append(make("span", { class: "hint" }, say("hide", about.mask_token)));
     }
     return label;
-  });
+  };
+  const fields = readsFiles(task)
+    ? fileFields(task, kept, about.max_body_bytes, textField)
+    : fieldsOf(task).map((field) => textField(...field));
   $("#fields").replaceChildren(...fields);
 }
 
@@ -106,6 +110,10 @@ async function answer() {
 
 /** The elements that show what a task answers to these texts. */
 async function answered(task, texts) {
+  if (readsFiles(task)) {
+    const [result] = await server.ask(task.name, [rowOf(task, kept)]);
+    return [...drawn(result, texts), counts(result)];
+  }
   if (task.kind === "vector" || task.kind === "embed") {
     const [first, ...others] = lines(texts[0]);
     const scores = others.length ? await server.similarity(first, others) : [];

@@ -14,6 +14,9 @@ const WORDS = {
     hits: "answers known already", requests: "requests", needKey: "This server asks for an API key.",
     unreachable: "The server cannot be reached.", about: "{0}, computed by {1}, vectors of {2}",
     task: "Task", split: "Split", metric: "Metric", value: "Score", rows: "Rows",
+    "file-image": "Picture ({0})", "file-audio": "Recording ({0})", "file-preview": "Chosen: {0}",
+    "file-drop": "Choose a file, or drop one here.", "file-clear": "Remove {0}",
+    "file-large": "Too large: a request has at most {0}.",
     candidates: "Candidates for the {0}. hidden word", hide: "Write {0} for a word to be guessed.",
   },
   zh: {
@@ -29,6 +32,9 @@ const WORDS = {
     hits: "来自缓存的答案", requests: "请求", needKey: "此服务器需要 API 密钥。",
     unreachable: "无法连接服务器。", about: "{0}，由 {1} 计算，向量 {2} 维",
     task: "任务", split: "数据集", metric: "指标", value: "得分", rows: "行数",
+    "file-image": "图片（{0}）", "file-audio": "录音（{0}）", "file-preview": "已选择：{0}",
+    "file-drop": "选择文件，或将文件拖到这里。", "file-clear": "移除 {0}",
+    "file-large": "文件过大：每个请求最多 {0}。",
     candidates: "第 {0} 个被遮词的候选", hide: "用 {0} 代替要猜的词。",
   },
 };
