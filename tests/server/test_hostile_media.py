@@ -289,7 +289,7 @@ def meanwhile(work: Callable[[], Any], threads: int) -> Iterator[None]:
 
 
 def test_texts_are_answered_while_pictures_are_decoded(server: Any, client: httpx.Client) -> None:
-    large = [coded(saved(Image.new("1", (5000, 5000 + i)))) for i in range(3)]
+    large = [coded(saved(Image.new("1", (1500, 1500 + i)))) for i in range(3)]
 
     def trouble() -> None:
         body = {"input": [*large, coded(PICTURES["a PNG cut short"])]}
