@@ -18,6 +18,7 @@ import torch
 from unmask import bundle, files, loading
 from unmask.errors import UserError
 from unmask.interop import resolve
+from unmask.machine.processor import sums_int8_exactly
 from unmask.model import Model
 from unmask.runtime.engines import ENGINES, Streams, engine, installed
 from unmask.runtime.form import CompiledForm
@@ -130,10 +131,13 @@ def lacks(name: str) -> str | None:
 
 
 def record(path: Path, form: str) -> dict[str, Any]:
-    """What stands beside a form's graph: what it is, and of which weights."""
+    """What stands beside a form's graph: what it is, of which weights, what it takes for granted.
+
+    Weights of all 8 bits take for granted that sums do not run over.
+    """
     kind, precision = split(form)
-    weights = files.sha256(path / WEIGHTS)
-    return {"engine": kind, "precision": precision, "weights": weights}
+    found = {"engine": kind, "precision": precision, "weights": files.sha256(path / WEIGHTS)}
+    return found | ({"exact_sums": sums_int8_exactly()} if precision == "int8" else {})
 
 
 def _missing(name: str, settings: Settings) -> str | None:
@@ -146,14 +150,16 @@ def _missing(name: str, settings: Settings) -> str | None:
 
 
 def _stale(path: Path, name: str) -> str | None:
-    """Why a form is not of the bundle's weights; None where it is."""
+    """Why a form is not of the bundle's weights, or not for this machine; None where it is."""
     if split(name)[0] == TORCH:
         return None
     own = files.read_json(path / bundle.MANIFEST)["sha256"]
     if f"{FORMS}/{name}/form.json" not in own:
         return "it is not in the bundle"
-    made_of = files.read_json(path / FORMS / name / "form.json").get("weights")
-    return None if made_of == own[WEIGHTS] else "it was made of other weights"
+    made = files.read_json(path / FORMS / name / "form.json")
+    if split(name)[1] == "int8" and made.get("exact_sums", True) and not sums_int8_exactly():
+        return "it is for processors with VNNI, and on this one its sums would run over"
+    return None if made.get("weights") == own[WEIGHTS] else "it was made of other weights"
 
 
 def _torch_has_bf16() -> bool:

@@ -15,6 +15,7 @@ from unmask import files
 from unmask.batch import Example, collate
 from unmask.errors import UserError
 from unmask.inputs.text import TextInput
+from unmask.machine.processor import sums_int8_exactly
 from unmask.model import Model
 from unmask.runtime.engines import OpenVino, engine, quiet
 from unmask.runtime.form import arrays
@@ -32,7 +33,8 @@ def make(model: Model, bundle: Path, name: str, folder: Path, texts: Sequence[st
 
     In int8 weights have a scale a row, and activations fixed scales from these texts: what a text
     gives does not depend on its neighbours in a batch, as it would with scales found while
-    running. All heads stay in floats. Tasks with an adapter are not served: torch computes them.
+    running. Where this processor's sums would run over, weights have 7 of the 8 bits. All heads
+    stay in floats. Tasks with an adapter are not served: torch computes them.
     """
     kind, precision = split(name)
     if (reason := lacks(name)) is not None:
@@ -77,12 +79,17 @@ def _write_int8(kind: str, trunk: Trunk, folder: Path, rows: list[dict[str, np.n
     except ImportError:
         raise UserError("int8 needs nncf: pip install 'unmask[openvino]'") from None
     logging.getLogger("nncf").setLevel(logging.ERROR)
+    half = nncf.OverflowFix.DISABLE if sums_int8_exactly() else nncf.OverflowFix.ENABLE
 
     def quantised(model: Any, inputs: Sequence[str]) -> Any:
         given = nncf.Dataset([{name: row[name] for name in inputs} for row in rows])
         with quiet(), redirect_stdout(sys.stderr):  # where its bars belong
             return nncf.quantize(
-                model, given, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(rows)
+                model,
+                given,
+                model_type=nncf.ModelType.TRANSFORMER,
+                subset_size=len(rows),
+                advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=half),
             )
 
     found = engine(kind)
