@@ -1,4 +1,4 @@
-"""What is asked of a model: a task of a row, or a vector of a text; and what was answered."""
+"""What is asked of a model: a task of a row, why it answers so, or a vector; and the answers."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from unmask.inputs.text import TextInput
 from unmask.jobs import unseen
 from unmask.model import task_from_record
 from unmask.server.errors import Refusal, bad_input
+from unmask.server.why import cost
 from unmask.tasks import Row, Task
 
 
@@ -24,19 +25,23 @@ from unmask.tasks import Row, Task
 class Ask:
     """One task of one row; without a task, the vector of a text.
 
-    `width` keeps a vector's first numbers, as `Model.encode` does.
+    `width` keeps a vector's first numbers, as `Model.encode` does. With `why` the task's answer is
+    explained: by a `method`, or by the attention of a `layer`.
     """
 
     row: str | tuple[str, ...] | Row
     task: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     width: int | None = None
+    why: Mapping[str, Any] | None = None
 
     @cached_property
     def lane(self) -> str:
         """Asks of one lane can share a batch."""
         if self.task is None:
             return f"vector {self.width}"
+        if self.why is not None:
+            return "why " + json.dumps(dict(self.why), sort_keys=True)
         return "task " + json.dumps(dict(self.options), sort_keys=True)
 
     def key(self, model: str) -> bytes:
@@ -52,12 +57,16 @@ class Ask:
 
 @dataclass(frozen=True)
 class Answered:
-    """One answer. `record` holds a task's, `vector` (D,) float32 a text's."""
+    """One answer. `record` holds a task's, `vector` (D,) float32 a text's.
+
+    An explanation is `raw`: JSON as it is sent on, since it may be large.
+    """
 
     tokens: int
     dropped: int
     record: Mapping[str, Any] = field(default_factory=dict)
     vector: np.ndarray | None = None
+    raw: bytes = b""
     cached: bool = False
     queued: float = 0.0  # seconds that it waited
     computed: float = 0.0  # seconds that its batch took
@@ -71,6 +80,7 @@ class Read:
     tokens: int
     dropped: int
     content: Any
+    cost: int  # tokens that are computed for it
 
 
 class Reader:
@@ -92,18 +102,21 @@ class Reader:
                 if not isinstance(ask.row, str):
                     return bad_input("a vector is of one text")
                 encoded = self.text.encode(ask.row)
-                return Read(len(encoded.ids), encoded.dropped, object())
+                return Read(len(encoded.ids), encoded.dropped, object(), len(encoded.ids))
             task = self.tasks[ask.task]
             example = unseen(task, ask.row, 0)
+            price = example.length if ask.why is None else cost(task, example, ask.why)
         except UserError as error:
             return bad_input(str(error).removeprefix("row 1: "))
+        except Refusal as refusal:
+            return refusal
         except StopIteration:
             return bad_input("there is nothing to answer in this row")
         content: Any = object()
         if task.one_pass:
             content = (task.options.adapter, tuple(s.content for s in example.sequences))
         dropped = sum(sequence.dropped for sequence in example.sequences)
-        return Read(example.length, dropped, content)
+        return Read(example.length, dropped, content, price)
 
     def task(self, name: str) -> Task[Any, Any]:
         """The task of this name; a Refusal lists those there are."""
