@@ -5,7 +5,7 @@ import { asking, choice } from "/page/panel.js";
 import * as server from "/page/server.js";
 import { say } from "/page/words.js";
 
-const percent = (p) => `${Math.round(100 * p)} %`;
+const percent = (p) => `${Math.round(100 * p)}\u00a0%`;
 const NUMBERS = 14; // tokens up to which each cell shows its number
 
 /** Choices of layer and head above the table of their weights; a layer is fetched when it is chosen. */

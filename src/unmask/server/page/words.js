@@ -30,7 +30,7 @@ const WORDS = {
     agreement: "Rank correlation with {0}: {1}",
     randomWeights: "With weights drawn at random: {0}; near 1 the scores explain the text and no model.",
     layer: "Layer", head: "Head", meanHead: "mean of all", looks: "{0} → {1}: {2}",
-    attentionCaption: "Rows look at columns, in per cent; the darkest is {0}.",
+    attentionCaption: "Rows look at columns, in per cent; the strongest is {0}.",
     looksMost: "Where each token looks most",
   },
   zh: {
@@ -62,7 +62,7 @@ const WORDS = {
     agreement: "与{0}的秩相关：{1}",
     randomWeights: "与随机权重的相关：{0}；接近 1 说明得分只解释了文本，而没有解释模型。",
     layer: "层", head: "头", meanHead: "所有头的平均", looks: "{0} → {1}：{2}",
-    attentionCaption: "每行的词元看各列的词元，单位为百分比；最深的格为 {0}。",
+    attentionCaption: "每行的词元看各列的词元，单位为百分比；最强的为 {0}。",
     looksMost: "每个词元最关注的词元",
   },
 };
