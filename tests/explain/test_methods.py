@@ -15,6 +15,8 @@ import unmask
 from unmask.explain import explain
 from unmask.explain.attention import attention, rollout
 from unmask.explain.explain import game_of
+from unmask.explain.faithful import rank_correlation
+from unmask.explain.game import Pace
 from unmask.explain.gradients import clenshaw_curtis, gradient_input, integrated_gradients, way
 from unmask.explain.hiding import occlusion, shapley
 from unmask.inputs.text import TextInput
@@ -201,3 +203,36 @@ def test_a_text_compared_with_another_is_hidden_alone(make_model: Make) -> None:
     change = sum(game.whole[0] - game.ask(kept)[:, 0])
     assert shapley(game).scores.sum() == pytest.approx(change, abs=1e-5)
     assert integrated_gradients(game).change == pytest.approx(change, abs=1e-5)
+
+
+def test_rank_correlation_is_scipys() -> None:
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(0)
+    for n in (3, 10, 200):
+        a, b = rng.integers(0, 6, (2, n)) / 3  # many are equal
+        a[0], a[1], b[0], b[1] = 9, 8, 1, 7
+        found = rank_correlation(a, b)
+        assert found == pytest.approx(float(spearmanr(a, b).statistic), abs=1e-4)
+    assert rank_correlation(a, np.ones(n)) is None
+
+
+def test_small_passes_give_the_same_and_any_may_be_the_last(make_model: Make) -> None:
+    model = make_model("classify")
+    passes: list[int] = []
+    methods = ["integrated_gradients", "occlusion"]
+    whole = explain(model, "it", ROWS["classify"], methods=methods, check=False)
+    pace = Pace(1, lambda: passes.append(1))
+    small = explain(model, "it", ROWS["classify"], methods=methods, check=False, pace=pace)
+    assert len(passes) > 13
+    for ours, theirs in zip(small.methods, whole.methods, strict=True):
+        np.testing.assert_allclose(ours.scores, theirs.scores, atol=1e-5)
+
+    def stop() -> None:
+        passes.pop()
+        if len(passes) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        explain(model, "it", ROWS["classify"], pace=Pace(1, stop))
+    assert all(p.requires_grad for p in model.parameters())

@@ -2,54 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from unmask.model import Model
 
+from .conftest import ask
+
 TEXT = "ada lives in paris"
-
-
-@pytest.fixture
-def visit(browser: Any, server: Any) -> Iterator[Callable[..., Any]]:
-    """A function that opens the page; at the end nothing was complained of or fetched elsewhere."""
-    complaints: list[str] = []
-    fetched: list[str] = []
-    opened: list[Any] = []
-
-    def visit(task: str = "", url: str = server.url, **settings: Any) -> Any:
-        page = browser.new_page(**{"viewport": {"width": 1100, "height": 900}} | settings)
-        page.set_default_timeout(40_000)
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: fetched.append(request.url))
-        page.goto(url)
-        page.wait_for_selector('[role="tab"]')
-        if task:
-            page.click(f"#tab-{task}")
-        opened.append(page)
-        return page
-
-    yield visit
-    for page in opened:
-        assert page.evaluate("window.hacked") is None
-        page.close()
-    # What the server refused on purpose is said by the browser too.
-    assert [said for said in complaints if "status of 422" not in said] == []
-    assert all(url.startswith(server.url) for url in fetched)
-
-
-def ask(page: Any, *texts: str) -> Any:
-    """Fill the fields, ask, and wait for what is shown."""
-    for area, text in zip(page.query_selector_all("textarea"), texts, strict=True):
-        area.fill(text)
-    page.click("#go")
-    page.wait_for_selector("#go:not([disabled])")
-    page.wait_for_selector("#result > *")
-    assert page.query_selector("#result .error") is None, page.inner_text("#result")
-    return page.query_selector("#result")
 
 
 def test_every_kind_of_task(visit: Callable[..., Any], model: Model) -> None:

@@ -150,3 +150,19 @@ def test_the_cache_is_bounded_and_forgets_the_oldest() -> None:
     assert held.get(b"huge") is None
     held.put(keys[0], 5, 0)
     assert held.get(keys[0]) == 5
+
+
+def test_an_explanation_that_alone_takes_too_long_is_refused() -> None:
+    waiting, _ = queue(batch_tokens=1, age=0.0)
+    waiting.pace.rate = 10.0
+    with pytest.raises(Refusal, match="this would take about 50 s here, and you have 30 s") as told:
+        waiting.admit_alone(500, 30)
+    assert told.value.status == 413
+    waiting.admit_alone(200, 30)
+    waiting.add([unit(200, name=1), unit(100, "b", name=2)])
+    # One at a time, the oldest first, however large.
+    assert [one.work["name"] for one in waiting.take()] == [1]
+    with pytest.raises(Refusal, match="until your turn") as told:
+        waiting.admit_alone(10, 30)
+    assert told.value.status == 429
+    assert [one.work["name"] for one in waiting.take()] == [2]

@@ -14,6 +14,7 @@ from unmask.explain.result import Found
 def attention(game: Game) -> list[np.ndarray]:
     """The weights of each sequence of the example: (L, H, T, T), from query to key."""
     model, example = game.model, game.example
+    game.pace.pause()
     with torch.inference_mode():
         batch = collate([example]).to(model.device)
         hidden = model.encoder.encode(
@@ -49,6 +50,7 @@ def rollout(game: Game) -> Found:
 def _rested_on(game: Game) -> list[np.ndarray]:
     """The positions of each sequence whose hidden states move the target: its gradient tells."""
     model, example = game.model, game.example
+    game.pace.pause()
     with torch.no_grad():
         batch = game.task.prepare(collate([example]).to(model.device), model.head(game.task.name))
         hidden = model.encoder(batch, narrow=True, adapter=game.task.options.adapter)

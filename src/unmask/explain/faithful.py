@@ -102,11 +102,15 @@ def _mean(found: Sequence[Hiding]) -> Hiding:
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float | None:
     """Spearman's, rounded; None where there are fewer than three, or one does not vary."""
-    from scipy.stats import spearmanr
-
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
-    return round(float(spearmanr(a, b).statistic), 4)
+    return round(float(np.corrcoef(_ranks(a), _ranks(b))[0, 1]), 4)
+
+
+def _ranks(x: np.ndarray) -> np.ndarray:
+    """The rank of each value (n,), from 1; those that are equal share the mean of theirs."""
+    _, which, counts = np.unique(x, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[which]
 
 
 def forgetful(game: Game, seed: int = 0) -> Game:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,8 +20,6 @@ from unmask.jobs import chunks
 from unmask.model import Model
 from unmask.tasks import Answer, Task
 
-_AT_ONCE = 4096  # positions of one pass
-
 
 def blank_of(text: TextInput) -> int:
     """The token that stands for one that is hidden: the mask, else padding, else the unknown."""
@@ -29,6 +27,14 @@ def blank_of(text: TextInput) -> int:
         if (found := text.special_id(role)) is not None:
             return found
     raise UserError("this tokenizer has no token to hide others with, such as [MASK] or [PAD]")
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How an explanation goes about its passes, for whoever has other work for the process too."""
+
+    positions: int = 4096  # of one pass; a text alone may have more
+    pause: Callable[[], None] = lambda: None  # called before each pass; it may raise to end it all
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class Game:
     example: Example
     answer: Answer
     by: By = "word"
+    pace: Pace = Pace()
 
     @cached_property
     def places(self) -> list[Place]:
@@ -83,6 +90,7 @@ class Game:
         """What the model says where only these parts (K, n) are there: (K, 2), target and value."""
         found = []
         for some in chunks(self.spread(kept), self._at_once):
+            self.pace.pause()
             with torch.no_grad(), self.model.autocast():
                 x, batch = self._mixed(np.stack(some))
                 outputs = self._outputs(x, batch, len(some))
@@ -100,6 +108,7 @@ class Game:
         return np.concatenate(along), np.concatenate(of), np.concatenate(said)
 
     def _slopes(self, there: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        self.pace.pause()
         K = len(there)
         with self._still(), self.model.autocast():
             x, batch = self._mixed(there)
@@ -151,7 +160,7 @@ class Game:
     @property
     def _at_once(self) -> int:
         """How many copies go through the encoder together."""
-        return max(_AT_ONCE // max(self._grid.owner.numel(), 1), 1)
+        return max(self.pace.positions // max(self._grid.owner.numel(), 1), 1)
 
     def _mixed(self, there: np.ndarray) -> tuple[Tensor, Batch]:
         """Embeddings (K B, T, D) with so much of each position (K, P), and the grid of them."""

@@ -118,3 +118,17 @@ class Explanation(BaseModel):
     attention: list[Any] | None = Field(
         None, description="of each sequence, by layer, head, query and key; if asked for"
     )
+
+
+class Attention(BaseModel):
+    """Where the heads of one layer of the encoder look."""
+
+    version: int = 1
+    task: str
+    kind: str
+    layers: int
+    heads: int
+    layer: int = Field(description="which one this is, from 1")
+    tokens: list[list[str]] = Field(description="of each sequence of the row")
+    weights: list[Any] = Field(description="of each sequence, by head, query and key")
+    dropped: int = Field(description="tokens that were cut")

@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from unmask.server.api import huggingface, inference, media, native, page, vectors
+from unmask.server.api import explain, huggingface, inference, media, native, page, vectors
 from unmask.server.body import BadBody
 from unmask.server.errors import Refusal
 from unmask.server.fleet import Fleet
@@ -41,7 +41,7 @@ def make_app(fleet: Fleet, settings: Settings, keys: Keys, tls: bool = False) ->
     )
     app.state.fleet, app.state.settings = fleet, settings
     app.state.metrics = fleet.metrics
-    for one in (native, vectors, huggingface, media, inference, page):
+    for one in (native, explain, vectors, huggingface, media, inference, page):
         app.include_router(one.router)
     app.add_exception_handler(Refusal, _refusal)
     app.add_exception_handler(RequestValidationError, _invalid)

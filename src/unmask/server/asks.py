@@ -1,4 +1,4 @@
-"""What is asked of a model: a task of a row, or a vector of a text; and what was answered."""
+"""What is asked of a model: a task of a row, why it answers so, or a vector; and the answers."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from unmask.jobs import unseen
 from unmask.model import task_from_record
 from unmask.server.errors import Refusal, bad_input
 from unmask.server.outlines import WORK, outlined, outlines
+from unmask.server.why import cost
 from unmask.tasks import Row, Task
 
 _LONG = 1 << 12  # characters of a cell
@@ -27,19 +28,23 @@ _LONG = 1 << 12  # characters of a cell
 class Ask:
     """One task of one row; without a task, the vector of a text.
 
-    `width` keeps a vector's first numbers, as `Model.encode` does.
+    `width` keeps a vector's first numbers, as `Model.encode` does. With `why` the task's answer is
+    explained: by a `method`, or by the attention of a `layer`.
     """
 
     row: str | tuple[str, ...] | Row
     task: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     width: int | None = None
+    why: Mapping[str, Any] | None = None
 
     @cached_property
     def lane(self) -> str:
         """Asks of one lane can share a batch."""
         if self.task is None:
             return f"vector {self.width}"
+        if self.why is not None:
+            return "why " + json.dumps(dict(self.why), sort_keys=True)
         return "task " + json.dumps(dict(self.options), sort_keys=True)
 
     def key(self, model: str, row: bytes) -> bytes:
@@ -79,12 +84,16 @@ def _short(cell: Any) -> Any:
 
 @dataclass(frozen=True)
 class Answered:
-    """One answer. `record` holds a task's, `vector` (D,) float32 a text's."""
+    """One answer. `record` holds a task's, `vector` (D,) float32 a text's.
+
+    An explanation is `raw`: JSON as it is sent on, since it may be large.
+    """
 
     tokens: int
     dropped: int
     record: Mapping[str, Any] = field(default_factory=dict)
     vector: np.ndarray | None = None
+    raw: bytes = b""
     cached: bool = False
     queued: float = 0.0  # seconds that it waited
     computed: float = 0.0  # seconds that its batch took
@@ -95,8 +104,8 @@ class Answered:
 class Read:
     """An ask whose tokens are known; asks of the same `content` share a pass.
 
-    Patches and frames are tokens too. `cost` is what the queue counts: the tokens, and what there
-    is to decode.
+    Patches and frames are tokens too. `cost` is what the queue counts: the tokens that all passes
+    read, and what there is to decode.
     """
 
     tokens: int
@@ -128,8 +137,11 @@ class Reader:
                 return Read(len(encoded.ids), encoded.dropped, object(), len(encoded.ids))
             task = self.tasks[ask.task]
             example = unseen(task, ask.row, 0)
+            price = example.length if ask.why is None else cost(task, example, ask.why)
         except UserError as error:
             return bad_input(str(error).removeprefix("row 1: "))
+        except Refusal as refusal:
+            return refusal
         except StopIteration:
             return bad_input("there is nothing to answer in this row")
         content: Any = object()
@@ -138,8 +150,8 @@ class Reader:
             files = tuple(one.digest for one in beside)
             content = (task.options.adapter, tuple(s.content for s in example.sequences), files)
         dropped = sum(sequence.dropped for sequence in example.sequences)
-        cost = example.length + sum(one.work for one in beside) // WORK
-        return Read(example.length, dropped, content, cost)
+        price += sum(one.work for one in beside) // WORK
+        return Read(example.length, dropped, content, price)
 
     def task(self, name: str) -> Task[Any, Any]:
         """The task of this name; a Refusal lists those there are."""

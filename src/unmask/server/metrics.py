@@ -41,7 +41,7 @@ class Metrics:
         )
         self.stage = histogram(
             "unmask_stage_seconds",
-            "Of tokenise, queue, model",
+            "Of tokenise, queue, model, explain",
             ["model", "stage"],
             _SECONDS,
         )
@@ -62,6 +62,9 @@ class Metrics:
         self.queue_units = gauge("unmask_queue_units", "Texts that wait", "model")
         self.running_tokens = gauge("unmask_running_tokens", "Tokens being computed", "model")
         self.pace = gauge("unmask_tokens_per_second", "Of one worker, a moving mean", "model")
+        self.explanations = gauge(
+            "unmask_explanations_waiting", "Explanations that wait for their turn", "model"
+        )
         self.workers = gauge("unmask_workers_ready", "Workers that are ready", "model")
         self.cache_bytes = gauge("unmask_cache_bytes", "Bytes of answers that are kept", "model")
 
@@ -89,6 +92,7 @@ class Metrics:
             self.queue_units.labels(one.name).set(len(queue))
             self.running_tokens.labels(one.name).set(queue.running)
             self.pace.labels(one.name).set(queue.pace.rate or 0)
+            self.explanations.labels(one.name).set(len(one.explanations))
             self.workers.labels(one.name).set(len(one.pool.ready))
             self.cache_bytes.labels(one.name).set(one.cache.bytes)
         return generate_latest(self.registry)
@@ -104,6 +108,10 @@ class ModelMetrics:
     def event(self, name: str) -> None:
         """Count what happened."""
         self.all.events.labels(self.model, name).inc()
+
+    def explained(self, seconds: float) -> None:
+        """Take in an explanation: the seconds that it took, without others' turns in between."""
+        self.all.stage.labels(self.model, "explain").observe(seconds)
 
     def batch(self, lengths: Sequence[int], seconds: float) -> None:
         """Take in a batch: the tokens of its units, and the seconds that it took."""

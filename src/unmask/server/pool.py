@@ -31,6 +31,15 @@ PATIENCE = (0.2, 30.0)  # seconds before a worker is started again: at first, an
 
 
 @dataclass(eq=False)
+class Explaining:
+    """An explanation that a worker has beside its batches; it goes on between them."""
+
+    number: int
+    unit: Unit
+    cancelled: float | None = None  # when nobody waited for it any more
+
+
+@dataclass(eq=False)
 class Worker:
     """One process, and what it was given and has not answered yet."""
 
@@ -40,6 +49,7 @@ class Worker:
     hello: dict[str, Any] = field(default_factory=dict)
     batches: dict[int, tuple[list[Unit], float]] = field(default_factory=dict)
     writing: dict[int, asyncio.Queue[dict[str, Any]]] = field(default_factory=dict)
+    explaining: Explaining | None = None
 
     def tell(self, header: dict[str, Any]) -> None:
         """Send a message; one that cannot be sent is noticed where the answer is awaited."""
@@ -54,6 +64,7 @@ class Pool:
         self,
         source: str,
         queue: Queue,
+        explanations: Queue,
         metrics: ModelMetrics,
         workers: int = 1,
         threads: int = 1,
@@ -61,6 +72,7 @@ class Pool:
     ) -> None:
         self.source = source
         self.queue = queue
+        self.explanations = explanations
         self.size = workers
         self.threads = threads
         self.stuck = stuck  # seconds after which a batch is taken to hang
@@ -69,7 +81,7 @@ class Pool:
         self._numbers = itertools.count()
         self._keepers: list[asyncio.Task[None]] = []
         self._live: set[Worker] = set()
-        queue.workers = workers
+        queue.workers = explanations.workers = workers
 
     async def start(self) -> Mapping[str, Any]:
         """Start all workers; what the first says of its model. A UserError if it cannot load."""
@@ -99,7 +111,10 @@ class Pool:
         return [worker.process.pid for worker in self.ready]
 
     def feed(self) -> None:
-        """Give each worker that has room its next batch."""
+        """Give each worker that has room its next batch, and one explanation beside it."""
+        for worker in self.ready:
+            if worker.explaining is None and (unit := self.explanations.take()):
+                self._let_explain(worker, unit[0])
         for depth in range(AHEAD):
             for worker in self.ready:
                 if len(worker.batches) == depth:
@@ -130,6 +145,19 @@ class Pool:
         finally:
             if worker.writing.pop(number, None) is not None and not over:
                 worker.tell({"do": "cancel", "id": number})
+
+    def cancel(self, unit: Unit) -> None:
+        """Nobody waits any more for an explanation that has begun."""
+        for worker in self.ready:
+            own = worker.explaining
+            if own is not None and own.unit is unit and own.cancelled is None:
+                own.cancelled = time.monotonic()
+                worker.tell({"do": "cancel", "id": own.number})
+
+    def _let_explain(self, worker: Worker, unit: Unit) -> None:
+        number = next(self._numbers)
+        worker.explaining = Explaining(number, unit)
+        worker.tell({**unit.work, "do": "explain", "id": number, "positions": self.queue.budget})
 
     def _give(self, worker: Worker, batch: list[Unit]) -> None:
         number = next(self._numbers)
@@ -174,8 +202,10 @@ class Pool:
         while True:
             listening = asyncio.ensure_future(receive(worker.stream))
             while not (await asyncio.wait({listening}, timeout=1.0))[0]:
-                oldest = min((since for _, since in worker.batches.values()), default=None)
-                if oldest is not None and time.monotonic() - oldest > self.stuck:
+                since = [began for _, began in worker.batches.values()]
+                if worker.explaining and worker.explaining.cancelled:
+                    since.append(worker.explaining.cancelled)
+                if since and time.monotonic() - min(since) > self.stuck:
                     log.error("a worker has computed for %.0f s: it is killed", self.stuck)
                     worker.process.send_signal(signal.SIGKILL)
             message = listening.result()
@@ -192,6 +222,9 @@ class Pool:
             if "result" in header:
                 del worker.writing[number]
             return
+        if worker.explaining and worker.explaining.number == number:
+            self._explained(worker, worker.explaining, message)
+            return
         if number not in worker.batches:
             return  # of a text that nobody reads any more
         batch, _ = worker.batches.pop(number)
@@ -206,6 +239,15 @@ class Pool:
         for i, (unit, result) in enumerate(zip(batch, header["results"], strict=True)):
             unit.done((result, body[i * width : (i + 1) * width], header["seconds"]))
 
+    def _explained(self, worker: Worker, own: Explaining, message: Message) -> None:
+        header, body = message
+        worker.explaining = None
+        # One that was cancelled says nothing of how long they take.
+        self.explanations.finish([own.unit], None if own.cancelled else header["seconds"])
+        self.metrics.explained(header["seconds"])
+        self.feed()
+        own.unit.done((header["result"], body, header["seconds"]))
+
     def _lost(self, worker: Worker) -> None:
         """Try once more what a dead worker had; refuse what was tried often enough."""
         died = Refusal(503, "worker_died", "the process that computed this died", 1.0)
@@ -215,6 +257,13 @@ class Pool:
             for unit in batch:
                 if unit.tries >= TRIES:
                     unit.done(died)
+        if (own := worker.explaining) is not None:
+            self.explanations.finish([own.unit], None)
+            if own.cancelled or own.unit.tries >= TRIES:
+                own.unit.done(died)
+            else:
+                self.explanations.again([own.unit])
+            worker.explaining = None
         error = {"code": died.code, "message": died.message}
         for said in worker.writing.values():
             said.put_nowait({"result": {"error": error}})

@@ -110,6 +110,16 @@ class Queue:
             )
             raise overloaded(message, self.wait - patience * _MARGIN)
 
+    def admit_alone(self, tokens: int, patience: float) -> None:
+        """The same for one explanation; refuse it too where it alone would take too long."""
+        if self.pace.rate is not None and tokens / self.pace.rate > patience:
+            message = (
+                f"this would take about {tokens / self.pace.rate:.0f} s here, and you have "
+                f"{patience:g} s: explain a shorter text, or by a quicker method"
+            )
+            raise Refusal(413, "too_much", message)
+        self.admit(tokens, patience)
+
     def add(self, units: Sequence[Unit]) -> None:
         """Let units wait; they were admitted."""
         for unit in units:

@@ -19,6 +19,7 @@ from unmask.server.metrics import Metrics
 from unmask.server.pool import Pool
 from unmask.server.scheduler import Queue, Unit
 from unmask.server.settings import Settings
+from unmask.server.why import MOST_READ
 
 Outcome = Answered | Refusal
 
@@ -46,8 +47,15 @@ class Served:
     def __post_init__(self) -> None:
         options = self.settings
         self.queue = Queue(options.queue_tokens, options.batch_tokens, options.batch_seconds)
+        # One by one, the oldest first; they wait apart, so that no answer waits for them.
+        self.explanations = Queue(MOST_READ, batch_tokens=1, age=0.0)
         self.pool = Pool(
-            self.source, self.queue, self.metrics.of(self.name), options.workers, options.threads
+            self.source,
+            self.queue,
+            self.explanations,
+            self.metrics.of(self.name),
+            options.workers,
+            options.threads,
         )
         self.cache: Cache[Answered] = Cache(options.cache_bytes)
         self.active = 0  # requests that are with this model
@@ -93,9 +101,10 @@ class Served:
                 return await self._ask(asks, seconds, joined)
         except TimeoutError:
             message = f"no answer within {seconds:g} s"
+            wait = self._queue_of(asks[0]).wait
             if any(one.unit and not one.unit.started for one in joined.values()):
-                raise overloaded(f"{message}: its turn did not come", self.queue.wait) from None
-            raise Refusal(504, "too_late", message, max(1.0, self.queue.wait)) from None
+                raise overloaded(f"{message}: its turn did not come", wait) from None
+            raise Refusal(504, "too_late", message, max(1.0, wait)) from None
         finally:
             for flight in joined.values():
                 self._leave(flight)
@@ -161,6 +170,10 @@ class Served:
         finally:
             self.active -= 1
 
+    def _queue_of(self, ask: Ask) -> Queue:
+        """Where an ask waits. A request asks for one explanation, or for none."""
+        return self.queue if ask.why is None else self.explanations
+
     def _join(self, key: bytes, joined: dict[bytes, _Flight]) -> bool:
         """Wait for what is under way already; whether it is."""
         if key in joined:
@@ -186,7 +199,12 @@ class Served:
         for key, (ask, read) in fresh.items():
             groups.setdefault((ask.lane, read.content), []).append(key)
         total = sum(fresh[keys[0]][1].cost for keys in groups.values())
-        self.queue.admit(total, seconds)
+        first = next(iter(fresh.values()))[0]
+        queue = self._queue_of(first)
+        if first.why is None:
+            queue.admit(total, seconds)
+        else:
+            queue.admit_alone(total, seconds)
         units = []
         loop = asyncio.get_running_loop()
         for keys in groups.values():
@@ -198,20 +216,24 @@ class Served:
                 flight.unit = unit
                 self._flights[key] = flight
             units.append(unit)
-        self.queue.add(units)
+        queue.add(units)
 
     def _land(
         self, keys: Sequence[bytes], flights: Sequence[_Flight], unit: Unit, answer: Any
     ) -> None:
         """Hand a unit's answers to all who wait for them, and keep them."""
         for i, (key, flight) in enumerate(zip(keys, flights, strict=True)):
-            self._flights.pop(key, None)
+            if self._flights.get(key) is flight:
+                del self._flights[key]
             if isinstance(answer, Refusal):
                 outcome: Outcome = answer
             else:
                 results, body, computed = answer
                 result = results[i] if isinstance(results, list) else results
-                outcome = _outcome(flight.read, result, body)
+                if "why" in unit.work:
+                    outcome = _explanation(flight.read, result, body)
+                else:
+                    outcome = _outcome(flight.read, result, body)
                 if isinstance(outcome, Answered):
                     self.cache.put(key, outcome, outcome.size)
                     queued = unit.started - unit.born
@@ -227,9 +249,15 @@ class Served:
         if flight.waiters or flight.future.done() or flight.unit is None:
             return
         own = [key for key, one in self._flights.items() if one.unit is flight.unit]
-        if any(self._flights[key].waiters for key in own) or flight.unit.started:
+        if any(self._flights[key].waiters for key in own):
             return
-        self.queue.drop(flight.unit)
+        if flight.unit.started:
+            if "why" not in flight.unit.work:
+                return
+            self.pool.cancel(flight.unit)
+        else:
+            queue = self.explanations if "why" in flight.unit.work else self.queue
+            queue.drop(flight.unit)
         self.metrics.of(self.name).event("cancelled")
         for key in own:
             self._flights.pop(key).future.cancel()
@@ -240,15 +268,15 @@ def _work(asks: Sequence[Ask]) -> dict[str, Any]:
     first = asks[0]
     if first.task is None:
         return {"text": first.row, "width": first.width}
+    if first.why is not None:
+        return {"row": first.row, "task": first.task, "why": dict(first.why)}
     return {"row": first.row, "tasks": [a.task for a in asks], "options": dict(first.options)}
 
 
 def _outcome(read: Read, result: Any, body: bytes = b"") -> Outcome:
     """What a worker said of one ask."""
     if isinstance(result, Mapping) and "error" in result:
-        code = result["error"]["code"]
-        status = {"bad_input": 422, "worker_died": 503}.get(code, 500)
-        return Refusal(status, code, result["error"]["message"].removeprefix("row 1: "))
+        return _refusal(result["error"])
     if body:
         vector = np.frombuffer(body, dtype=np.float32)
         return Answered(read.tokens, read.dropped, vector=vector, size=len(body))
@@ -256,3 +284,15 @@ def _outcome(read: Read, result: Any, body: bytes = b"") -> Outcome:
     own = result["answer"]
     tokens, dropped = own.get("tokens", read.tokens), own.get("dropped", read.dropped)
     return Answered(tokens, dropped, record=result, size=len(repr(result)))
+
+
+def _explanation(read: Read, result: Mapping[str, Any] | None, body: bytes) -> Outcome:
+    """The same of an explanation: what was wrong, or its JSON."""
+    if result is not None:
+        return _refusal(result["error"])
+    return Answered(read.tokens, read.dropped, raw=body, size=len(body))
+
+
+def _refusal(error: Mapping[str, str]) -> Refusal:
+    status = {"bad_input": 422, "worker_died": 503}.get(error["code"], 500)
+    return Refusal(status, error["code"], error["message"].removeprefix("row 1: "))

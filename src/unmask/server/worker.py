@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ from unmask.errors import UserError
 from unmask.server.wire import pack, receive_now
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from unmask.explain.game import Pace
     from unmask.model import Model
     from unmask.tasks import Answer
 
@@ -36,23 +40,33 @@ class Worker:
         self.connection = connection
         self.model = model
         self.writing: dict[int, Generator[str, None, Answer]] = {}
+        self.explaining: dict[int, bool] = {}  # whether anybody still waits for it
 
     def run(self) -> None:
         """Serve until the other side ends."""
-        while True:
-            if not self.writing or select.select([self.connection], [], [], 0)[0]:
-                message = receive_now(self.connection)
-                if message is None:
-                    return
-                self._heed(message[0])
-            for number in list(self.writing):
-                self._advance(number)
+        with suppress(_Over):
+            while True:
+                self._turn(wait=not self.writing)
+
+    def _turn(self, wait: bool) -> None:
+        """One message, where one is there or is waited for; then all that is written advances."""
+        if wait or select.select([self.connection], [], [], 0)[0]:
+            message = receive_now(self.connection)
+            if message is None:
+                raise _Over
+            self._heed(message[0])
+        for number in list(self.writing):
+            self._advance(number)
 
     def _heed(self, told: Mapping[str, Any]) -> None:
         number = told["id"]
         began = time.perf_counter()
         if told["do"] == "cancel":
             self.writing.pop(number, None)
+            if number in self.explaining:
+                self.explaining[number] = False
+        elif told["do"] == "explain":
+            self._explain(told)
         elif told["do"] == "write":
             parts = self.model.write(told["task"], _row(told["row"]), **told["options"])
             self.writing[number] = parts
@@ -97,6 +111,50 @@ class Worker:
             return _wrong(error)
         return self._record(answer)
 
+    def _explain(self, told: Mapping[str, Any]) -> None:
+        """An explanation, as JSON behind its header. Between its passes others have their turn."""
+        from unmask.explain.game import Pace
+
+        number, began = told["id"], time.perf_counter()
+        away = 0.0  # seconds that others had
+
+        def pause() -> None:
+            nonlocal away
+            since = time.perf_counter()
+            self._turn(wait=False)
+            away += time.perf_counter() - since
+            if not self.explaining[number]:
+                raise _Cancelled
+
+        self.explaining[number] = True
+        body, error = b"", None
+        try:
+            found = self._explained(told, Pace(told["positions"], pause)).model_dump()
+        except _Cancelled:
+            error = _CANCELLED
+        except Exception as failure:
+            error = _wrong(failure)
+        else:
+            try:
+                body = json.dumps(found, allow_nan=False).encode()
+            except ValueError:
+                error = _NOT_FINITE
+        del self.explaining[number]
+        seconds = time.perf_counter() - began - away
+        self._say({"id": number, "seconds": seconds, "result": error}, body)
+
+    def _explained(self, told: Mapping[str, Any], pace: Pace) -> BaseModel:
+        from unmask.explain.explain import attention_at, explain
+
+        task, row, why = told["task"], _row(told["row"]), told["why"]
+        if "layer" in why:
+            return attention_at(self.model, task, row, why["layer"], pace)
+        return explain(
+            self.model, task, row,
+            answer=why["answer"], methods=[why["method"]], by=why["by"], check=why["check"],
+            pace=pace,
+        )  # fmt: skip
+
     def _record(self, answer: Answer) -> dict[str, Any]:
         record = {"draw": answer.draw, "short": answer.short, "answer": answer.columns()}
         try:
@@ -139,6 +197,15 @@ class Worker:
         self.connection.sendall(pack(header, body))
 
 
+class _Over(BaseException):
+    """The other side has ended: whatever is under way ends too."""
+
+
+class _Cancelled(BaseException):
+    """Nobody waits for this explanation any more."""
+
+
+_CANCELLED: Error = {"error": {"code": "cancelled", "message": "nobody waits for it any more"}}
 _NOT_FINITE: Error = {
     "error": {"code": "not_finite", "message": "the model's answer is not a finite number: refused"}
 }

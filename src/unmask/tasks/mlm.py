@@ -251,9 +251,9 @@ class Mlm(Task[MlmOptions, FillAnswer]):
             )
         if wanted is not None:
             number, colon, token = wanted.partition(":")
-            if not colon and not number.isdigit():
+            if not colon and not number.isdecimal():
                 number, token = "1", wanted
-            if not number.isdigit() or not 1 <= int(number) <= len(guesses):
+            if not number.isdecimal() or not 1 <= int(number) <= len(guesses):
                 raise UserError(
                     f"task {self.name}: {wanted!r} names none of the text's {len(guesses)} hidden "
                     "token(s); write 1, or 1:WORD"

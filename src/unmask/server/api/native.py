@@ -73,8 +73,8 @@ async def one_task(request: Request, task: Name, model: ModelName = None) -> Res
     check_options(own, body.options)
     items = _items(body.input)
     if body.stream:
-        return await _written(request, served, Ask(_row(items[0]), task, body.options), items)
-    asks = [Ask(_row(item), task, body.options) for item in items]
+        return await _written(request, served, Ask(row_of(items[0]), task, body.options), items)
+    asks = [Ask(row_of(item), task, body.options) for item in items]
     outcomes = await outcomes_of(request, served, asks)
     _raise_if_all(outcomes)
     results = [result_of(outcome) for outcome in outcomes]
@@ -92,7 +92,7 @@ async def many_tasks(request: Request, body: ManyRequest) -> Response:
     items = _items(body.input)
     check_items(request, len(items) * len(tasks))
     asks = [
-        Ask(_row(item), name, options or {}) for item in items for name, options in tasks.items()
+        Ask(row_of(item), name, options or {}) for item in items for name, options in tasks.items()
     ]
     outcomes = await outcomes_of(request, served, asks)
     _raise_if_all(outcomes)
@@ -169,7 +169,8 @@ def _items(given: str | dict[str, Any] | list[Item]) -> list[Item]:
     return items
 
 
-def _row(item: Item) -> str | tuple[str, ...] | Mapping[str, Any]:
+def row_of(item: Item) -> str | tuple[str, ...] | Mapping[str, Any]:
+    """An item as a task reads it."""
     return tuple(item) if isinstance(item, list) else item
 
 

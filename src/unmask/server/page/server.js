@@ -51,6 +51,18 @@ export async function ask(task, input, options = {}) {
   }));
 }
 
+/** Why a task answers a row as it does: `asked` has the input, the method and perhaps an answer. */
+export async function explain(task, asked) {
+  const path = `/v1/tasks/${encodeURIComponent(task)}/explain`;
+  return (await (await send(path, { ...asked, ...(model ? { model } : {}) })).json()).explanation;
+}
+
+/** Where a layer looks: `asked` has the input, and the layer unless it is the last. */
+export async function attention(task, asked) {
+  const path = `/v1/tasks/${encodeURIComponent(task)}/attention`;
+  return (await (await send(path, { ...asked, ...(model ? { model } : {}) })).json()).attention;
+}
+
 export async function similarity(first, others) {
   const inputs = { source_sentence: first, sentences: others };
   return (await send(`/similarity${suffix()}`, { inputs })).json();

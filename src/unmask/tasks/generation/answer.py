@@ -91,7 +91,7 @@ def asked_pieces(task: str, pieces: Sequence[str], first: int, wanted: str | Non
     if wanted is None:
         return np.array(written)
     found = [i for i in written if wanted in (pieces[i], pieces[i].lstrip("#▁Ġ"))]
-    if not found and wanted.isdigit() and int(wanted) - 1 in written:
+    if not found and wanted.isdecimal() and int(wanted) - 1 in written:
         found = [int(wanted) - 1]
     if not found:
         some = " ".join(pieces[i] for i in written[:20])
