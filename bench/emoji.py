@@ -31,21 +31,25 @@ DEPTHS = (1, 5, 10)
 Rows = list[dict[str, Any]]
 
 
+def rows(split: str) -> Rows:
+    """The emoji of a split: a picture, and its names by language."""
+    table = pq.read_table(f"{os.environ['UNMASK_DATA']}/emoji/{split}.parquet")
+    return [
+        {
+            "id": row["id"],
+            "group": row["group"],
+            "image": row["image"],
+            "names": {text["language"]: text["name"] for text in row["texts"]},
+        }
+        for row in table.to_pylist()
+    ]
+
+
 def generate(folder: Path) -> None:
-    """Write train, valid and test: a picture, and its names by language."""
+    """Write train, valid and test."""
     folder.mkdir(parents=True, exist_ok=True)
     for split in ("train", "valid", "test"):
-        table = pq.read_table(f"{os.environ['UNMASK_DATA']}/emoji/{split}.parquet")
-        rows = [
-            {
-                "id": row["id"],
-                "group": row["group"],
-                "image": row["image"],
-                "names": {text["language"]: text["name"] for text in row["texts"]},
-            }
-            for row in table.to_pylist()
-        ]
-        pq.write_table(pa.Table.from_pylist(rows), folder / f"{split}.parquet")
+        pq.write_table(pa.Table.from_pylist(rows(split)), folder / f"{split}.parquet")
 
 
 def order(queries: np.ndarray, pictures: np.ndarray) -> np.ndarray:
