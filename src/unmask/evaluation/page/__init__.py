@@ -114,6 +114,8 @@ def _heat(cube: Mapping[str, Any]) -> dict[str, Any]:
     def coloured(cell: Mapping[str, Any]) -> dict[str, Any]:
         if cell["value"] is None:
             return {**cell, "colour": "absent"}
+        if len(cube["cells"]) == 1:  # there is nothing to compare it with
+            return {**cell, "colour": "alone"}
         step = min(int((cell["value"] - low) / (high - low) * STEPS), STEPS - 1)
         return {**cell, "colour": f"h{step}"}
 
