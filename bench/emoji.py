@@ -40,11 +40,19 @@ body {{ font: 16px/1.4 system-ui, sans-serif; margin: 1rem; max-width: 40rem; }}
 th {{ text-align: start; font-weight: 400; padding: 0 1rem 0 .5rem; overflow-wrap: anywhere; }}
 td {{ padding: 3px; color: #57606a; font-size: .8rem; }}
 img {{ display: block; width: 32px; height: 32px; border: 3px solid transparent; padding: 2px; }}
-.right img {{ border-color: #1a7f37; border-radius: 6px; }}
+.right img, .missed img {{ border-color: #1a7f37; border-radius: 6px; }}
+.missed {{ padding-left: 1.5rem; }}
+.missed img {{ border-style: dashed; }}
+@media (max-width: 36rem) {{
+  tr {{ display: flex; flex-wrap: wrap; align-items: center; margin-top: .5rem; }}
+  th {{ flex: 1 0 80%; }}
+  td {{ padding: 0; }}
+  .missed {{ padding-left: .5rem; }}
+}}
 </style>
 <h1>Emoji found by their names</h1>
-<p>The model learnt from none of these emoji. The nearest pictures, best first, the right one
-framed.</p>
+<p>The model learnt from none of these emoji. The five nearest pictures, best first, the right one
+framed; where it is not among them it stands behind them, in a dashed frame.</p>
 <table>
 {body}</table>
 <p>Pictures: Twemoji, by Twitter and other contributors, CC-BY 4.0. Names: Unicode CLDR.</p>
@@ -117,15 +125,15 @@ def found(
 def sheet(rows: Rows, lines: Sequence[tuple[str, str, int, list[int]]]) -> str:
     """A page with a line for each name: the name, and the pictures that are nearest to it."""
 
-    def picture(i: int, right: int) -> str:
+    def picture(i: int, look: str) -> str:
         data = base64.b64encode(rows[i]["image"]).decode()
-        said = "right" if i == right else "wrong"
-        return f'<td class="{said}"><img alt="{said}" src="data:image/png;base64,{data}"></td>'
+        return f'<td class="{look}"><img alt="{look}" src="data:image/png;base64,{data}"></td>'
 
     body = "".join(
-        f'<tr><td>{language}</td><th lang="{language}" dir="auto">{escape(name)}</th>'
-        + "".join(picture(i, right) for i in best)
-        + f"<td>{'' if right in best else 'not among them'}</td></tr>\n"
+        f'<tr><td>{language}</td><th scope="row" lang="{language}" dir="auto">{escape(name)}</th>'
+        + "".join(picture(i, "right" if i == right else "wrong") for i in best)
+        + ("" if right in best else picture(right, "missed"))
+        + "</tr>\n"
         for language, name, right, best in lines
     )
     return SHEET.format(body=body)
