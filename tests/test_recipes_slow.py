@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -48,3 +51,29 @@ def test_recipe(path: Path, tmp_path: Path) -> None:
             counts = Counter(str(row[options.label]) for row in rows)
             usual = counts.most_common(1)[0][1] / counts.total()
         assert score.value > usual + 0.1, (name, score)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_the_whole_cube_for_a_few_updates(tmp_path: Path) -> None:
+    """Its rows, its training, every cell, both pages, and the twins of two seeds."""
+    if "UNMASK_DATA" not in os.environ:
+        pytest.skip("set UNMASK_DATA, where its rows come from")
+    (tmp_path / "recipes").symlink_to(RECIPES[0].parent)
+    bench = RECIPES[0].parent.parent / "bench" / "cube.py"
+    command = [sys.executable, bench, "--rows", "rows", "--limit", "12", "--held", "4"]
+    command += ["--out", "out", "--result", "result.json"]
+    command += ["encoder.shape=tiny", "encoder.tokenizer.vocab_size=800"]
+    command += ["train.tokens=6000", "train.batch_tokens=500", "train.evaluate_every=100"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    assert len(set(found["kinds"].values())) == 10
+    assert len(found["languages"]) == 17
+    assert len(found["domains"]) == 9
+    assert found["modalities"] == ["audio", "image", "text"]
+    assert found["cells"]["measured"] + found["cells"]["no_score"] == sum(
+        len(cube["cells"]) for cube in found["cube"]
+    )
+    assert found["peers"].keys() == found["ours"].keys() == found["kinds"].keys()
+    assert all(size > 10_000 for size in found["page_bytes"].values())

@@ -21,7 +21,7 @@ from unmask.errors import UserError
 from unmask.inputs.text import TextInput
 from unmask.jobs import unseen
 from unmask.model import Model
-from unmask.recipe import AudioOptions, ImageOptions, TaskOptions
+from unmask.recipe import AudioOptions, Column, ImageOptions, TaskOptions
 from unmask.tasks import KINDS, Contrast, Draw, Task, row_rng
 from unmask.tasks.clashes import clashes
 from unmask.tasks.classify import Classify, ClassifyOptions, LabelAnswer
@@ -345,3 +345,17 @@ def test_labels_that_clash_between_languages_are_said() -> None:
         "the same, give them one name"
     )
     assert len(clashes({"en": {"pos", "neg"}, "de": {"gut", "schlecht"}})) == 2
+
+
+def test_rows_without_a_language_clash_with_none(
+    text: TextInput, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = ClassifyOptions(tags={"language": Column(column="lang")})
+    task = Classify("it", options, text, {"labels": ["a", "b", "c"]})
+    spoken = {"a": "de", "b": None, "c": "en"}
+    rows = [{"text": "x", "label": label, "lang": lang} for label, lang in spoken.items()]
+    task.look_over(rows[:2])
+    assert not caplog.records
+    task.look_over(rows)
+    assert "the rows in de alone have the label 'a'" in caplog.text
+    assert "None" not in caplog.text

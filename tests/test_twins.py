@@ -101,6 +101,26 @@ def test_twins_go_on_where_they_were(
     assert found["seconds"]["alone"] == pytest.approx(mood["seconds"] + words["seconds"])
 
 
+@pytest.mark.parametrize(
+    ("whole", "size", "batch"),
+    [
+        (400_000, 300_000, 1000),  # 300 updates as large as those of all
+        (400_000, 30_000, 100),  # not 30 updates, but 300
+        (20_000, 5_000, 250),  # as many as the joint run has: 20
+        (400_000, 10, 1),
+    ],
+)
+def test_a_twin_of_few_tokens_makes_smaller_updates(
+    recipe: dict[str, Any], tmp_path: Path, whole: int, size: int, batch: int
+) -> None:
+    recipe["train"] = {"tokens": whole, "batch_tokens": 1000}
+    (run,) = parse(recipe, OPTIONS).values()
+    twin = module.Twins(run, tmp_path, [0]).of_one("words", 0, size)
+    assert (twin["train"]["tokens"], twin["train"]["batch_tokens"]) == (size, batch)
+    (found,) = parse(twin, OPTIONS).values()
+    assert found.train.budget == ("tokens", size)
+
+
 def test_a_twin_is_the_same_but_for_its_tasks_and_budget(
     recipe: dict[str, Any], reviews: Path, tmp_path: Path
 ) -> None:

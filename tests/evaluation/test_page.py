@@ -60,6 +60,28 @@ def test_no_figure_where_there_is_none(make_found: Make) -> None:
     assert "– for &lt;script&gt;" in page
 
 
+def test_all_tasks_stand_in_one_table(make_found: Make) -> None:
+    """With one cell too; every cell is there once, and what has no rows is absent."""
+    found = make_found()
+    assert "All tasks" not in render(found)
+    (mood,) = found["cube"]
+    alone = {**mood["cells"][0], "task": "heard", "domain": "calls", "language": None}
+    alone |= {"modality": "audio", "value": 0.77}
+    axes = {"languages": [None], "domains": ["calls"], "modalities": ["audio"]}
+    found["cube"].append({**mood, **axes, "task": "heard", "cells": [alone]})
+    page = render(found)
+    whole = page[page.index('class="cube whole"') : page.index('id="cube-1"')]
+    lines = re.findall(r"<tr><th scope=.row.*?</tr>", whole, re.DOTALL)
+    assert len(lines) == 4  # films, tweets and neither of the one, and the other
+    assert "heard<small>calls · audio</small>" in lines[-1]
+    columns = len(re.findall(r"<th scope=.col", whole)) - 1
+    assert columns == 4  # three languages and none
+    assert whole.count("<td") == len(lines) * columns
+    assert whole.count('<td class="absent"><span') == 16 - len(mood["cells"]) - 1
+    assert whole.count("0.77") == 1
+    assert f"{len(mood['cells'])} cells were measured, and 7 have no rows" in page
+
+
 def test_many_labels_and_none(make_found: Make) -> None:
     many = render(make_found(labels=101))
     assert ENGLISH["too_many"].format(labels=101) in many

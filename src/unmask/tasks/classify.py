@@ -213,8 +213,9 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
             return
         found: dict[str, set[str]] = {}
         for row in rows:
-            own = found.setdefault(str(row.get(language.column)), set())
-            own.update(_labels(self.name, self.options, row))
+            if (spoken := row.get(language.column)) is not None:  # a picture has none
+                own = found.setdefault(str(spoken), set())
+                own.update(_labels(self.name, self.options, row))
         for line in clashes(found):
             log.warning("task %s: %s", self.name, line)
 

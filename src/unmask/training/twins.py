@@ -31,6 +31,7 @@ from unmask.training.stream import MixedStream
 log = logging.getLogger("unmask")
 
 UPDATES, UPDATE_TOKENS = 100, 2048  # that are drawn to see how the mixture shares its tokens
+LEAST = 300  # updates of a twin with a budget of tokens; a few dozen large ones would teach little
 _OURS = ("together", "alone", "twins.json", "twins.html")
 
 
@@ -71,7 +72,12 @@ class Twins:
         if learnt or (encoder.shape is not None and encoder.tokenizer is None):
             vocabulary = self.together(seed) / "bundle" / "tokenizer.json"
             data["encoder"]["tokenizer"] = str(vocabulary)
-        return recipe.read(data, [f"train.{self.run.train.budget[0]}={size}"])
+        unit, whole = self.run.train.budget
+        if unit == "tokens":
+            batch = data["train"]["batch_tokens"]
+            least = min(LEAST, whole / batch)
+            data["train"]["batch_tokens"] = max(min(batch, round(size / least)), 1)
+        return recipe.read(data, [f"train.{unit}={size}"])
 
 
 def twins(

@@ -9,7 +9,7 @@ from unmask.evaluation.cube import table
 from unmask.evaluation.page.charts import heat_map, reliability_diagram, risk_curve
 from unmask.evaluation.page.template import fill
 from unmask.evaluation.page.words import CELLS, ENGLISH, METRICS, UNBOUNDED
-from unmask.evaluation.scores import TAGS
+from unmask.evaluation.scores import TAGS, in_order
 
 __all__ = ["render"]
 
@@ -29,6 +29,7 @@ def render(
     A template of one of the packages `folders` may go on from `page.html`, with `more` values.
     """
     groups = _groups(found["scores"])
+    cubes = [_heat(cube) for cube in found["cube"]]
     shown = {(task["task"], task["split"]): task for task in found["tasks"]}
     return fill(
         template,
@@ -38,7 +39,8 @@ def render(
         unbounded=UNBOUNDED,
         interval=ENGLISH["sd" if len(found["bundles"]) > 1 else "interval"],
         steps=STEPS,
-        cubes=[_heat(cube) for cube in found["cube"] if len(cube["cells"]) > 1],
+        cubes=[cube for cube in cubes if len(cube["cells"]) > 1],
+        every=_together(cubes) if len(cubes) > 1 else None,
         heat=heat_map,
         reliability=reliability_diagram,
         curve=risk_curve,
@@ -105,7 +107,6 @@ def _tagged(groups: _Groups, shown: Mapping[tuple[str, str], Any]) -> list[Any]:
 
 def _heat(cube: Mapping[str, Any]) -> dict[str, Any]:
     """A cube as a table of coloured cells, and what its legend needs."""
-    columns, rows = table(cube, ENGLISH["untagged"], ENGLISH["every"])
     values = [cell["value"] for cell in cube["cells"] if cell["value"] is not None]
     high = max(values, default=1.0)
     low = min([*values, high - NARROWEST])
@@ -113,19 +114,51 @@ def _heat(cube: Mapping[str, Any]) -> dict[str, Any]:
     def coloured(cell: Mapping[str, Any]) -> dict[str, Any]:
         if cell["value"] is None:
             return {**cell, "colour": "absent"}
+        if len(cube["cells"]) == 1:  # there is nothing to compare it with
+            return {**cell, "colour": "alone"}
         step = min(int((cell["value"] - low) / (high - low) * STEPS), STEPS - 1)
         return {**cell, "colour": f"h{step}"}
 
+    cells = [coloured(cell) for cell in cube["cells"]]
+    columns, rows = table({**cube, "cells": cells}, ENGLISH["untagged"], ENGLISH["every"])
     return {
         **cube,
+        "cells": cells,
         "columns": columns,
-        "rows": [(name, [cell and coloured(cell) for cell in cells]) for name, cells in rows],
+        "rows": rows,
         "low": low,
         "high": high,
         "holes": any(cell is None for _, cells in rows for cell in cells),
         "marked": any(cell["zero_shot"] for cell in cube["cells"]),
         "unknown": any(cell["zero_shot"] is None for cell in cube["cells"]),
     }
+
+
+def _together(cubes: _Records) -> dict[str, Any]:
+    """The cells of all tasks as one table: a line for each task, domain and modality."""
+    every = [cell for cube in cubes for cell in cube["cells"]]
+    languages = sorted({cell["language"] for cell in every}, key=lambda x: in_order([x]))
+    lines: list[tuple[Any, list[Any]]] = []
+    for cube in cubes:
+        lines_of: dict[tuple[Any, Any], dict[Any, Any]] = {}
+        for cell in cube["cells"]:
+            lines_of.setdefault((cell["domain"], cell["modality"]), {})[cell["language"]] = cell
+        for place in sorted(lines_of, key=in_order):
+            own = lines_of[place]
+            name = {"task": cube["task"], "metric": cube["metric"], "of": _of(*place)}
+            lines.append((name, [own.get(language) for language in languages]))
+    return {
+        "languages": [name if name is not None else ENGLISH["no_language"] for name in languages],
+        "lines": lines,
+        "measured": sum(cell["value"] is not None for cell in every),
+        "absent": len(lines) * len(languages) - len(every),
+        "marked": any(cell["zero_shot"] for cell in every),
+    }
+
+
+def _of(domain: str | None, modality: str | None) -> str:
+    """What a line of the whole cube is of; that it is text goes without saying."""
+    return " · ".join(part for part in (domain, modality) if part and part != "text")
 
 
 def _ece(scores: _Records, of: Mapping[str, Any]) -> float:

@@ -39,6 +39,13 @@ ENGLISH = {
         "the lowest score of the task to its highest. A dashed frame marks zero-shot cells: no row "
         "that the task was trained on had that language and domain. Cells of few rows say little."
     ),
+    "whole_cube": "All tasks",
+    "whole_cube_help": (
+        "{measured} cells were measured, and {absent} have no rows. A line is a task on one domain "
+        "and in one modality, a column a language. Colours are of each task by itself: they "
+        "compare languages and domains, not tasks. Intervals and numbers of rows are below."
+    ),
+    "no_language": "none",
     "languages": "Language",
     "zero_shot": "zero-shot",
     "zero_shot_unknown": (
