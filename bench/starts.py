@@ -84,6 +84,7 @@ def main() -> None:
     parser.add_argument("changes", nargs="*", help="key=value of every side, as in `unmask train`")
     parser.add_argument("--language", help="of the texts (vectors: en; vocabulary: de)")
     parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--looks", type=int, default=15, help="at the held-out texts")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--name", help="of the result (WHAT-LANGUAGE unless said)")
     options = parser.parse_intermixed_args()
@@ -98,7 +99,7 @@ def main() -> None:
         for seed in range(options.seeds):
             for side, changes in sides.items():
                 more = [f"train.steps={options.steps}", f"train.seed={seed}", *options.changes]
-                runs[side].append(ours(folder, *changes, *more))
+                runs[side].append(ours(folder, *changes, *more, looks=options.looks))
                 print(side, seed, runs[side][-1]["curve"][-1], file=sys.stderr, flush=True)
     found = {side: spread([run["curve"][-1]["loss"] for run in own]) for side, own in runs.items()}
     for side, value in found.items():

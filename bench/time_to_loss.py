@@ -85,10 +85,10 @@ def peer(folder: Path, *more: str) -> dict[str, Any]:
     return run_json([*command, "--held-out", str(folder / "held.npz"), *more])
 
 
-def ours(folder: Path, *changes: str, core: int | None = None) -> dict[str, Any]:
-    """One run of ours, on all cores or on one."""
+def ours(folder: Path, *changes: str, core: int | None = None, looks: int = 15) -> dict[str, Any]:
+    """One run of ours, on all cores or on one, with so many looks at the held-out set."""
     command = [sys.executable, str(HERE / "our_curve.py"), "--recipe", str(folder / "recipe.yaml")]
-    command += ["--held-out", str(folder / "held.npz"), "--looks", "15"]
+    command += ["--held-out", str(folder / "held.npz"), "--looks", str(looks)]
     if core is not None:
         command += ["--core", str(core)]
     return run_json([*command, *changes])
