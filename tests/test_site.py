@@ -1,4 +1,4 @@
-"""The documentation's site: built without a warning, whole, searchable, and alone on its machine."""
+"""The documentation's site: built without a warning, whole, searchable, and fetching nothing."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ REDIRECT = """<!doctype html>
 <p><a href="en/index.html">English</a> · <a href="zh/index.html" lang="zh">简体中文</a></p>
 </html>
 """
+MADE = "docs/reference"  # no folder of the repository
 NAMES = {"en": "English", "zh": "简体中文"}
 ABOUT = {
     "en": "One package and one command for the whole life of a BERT-family encoder",
@@ -47,7 +48,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "site", help="replaced if it is there")
     out: Path = parser.parse_args().out.resolve()
     sections = yaml.safe_load((HERE / "navigation.yaml").read_text(encoding="utf-8"))
-    trees = {language: Tree(language, pages(sections[language])) for language in NAMES}
+    trees = {name: Tree(name, {p: text(p) for p in paths(sections[name])}) for name in NAMES}
+    there = {page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").rglob("*.md")}
+    if missing := there.difference(*(tree.pages for tree in trees.values())):
+        sys.exit(f"navigation.yaml does not name {', '.join(sorted(missing))}")
     with tempfile.TemporaryDirectory() as work:
         made = [build(tree, trees, sections[tree.language], Path(work)) for tree in trees.values()]
         shutil.rmtree(out, ignore_errors=True)
@@ -74,23 +78,26 @@ def build(tree: Tree, trees: dict[str, Tree], sections: dict[str, Any], work: Pa
     return folder / "site"
 
 
-def pages(sections: Any) -> dict[str, str]:
-    """The text of each page of a language, by its path in the repository, in the order shown."""
-    found: dict[str, str] = {}
+def paths(sections: Any) -> list[str]:
+    """The pages that sections hold, as paths in the repository, in the order shown."""
     if isinstance(sections, dict):
-        for part in sections.values():
-            found |= pages(part)
-        return found
+        return [path for part in sections.values() for path in paths(part)]
+    found = []
     for name in sections:
-        path = ROOT / name
-        if name == "docs/reference":
-            found |= {f"{name}/{page}.md": make() for page, make in PAGES.items()}
-        elif path.is_dir():
-            for page in sorted(path.glob("*.md")):
-                found[page.relative_to(ROOT).as_posix()] = page.read_text("utf-8")
+        if name == MADE:
+            found += [f"{MADE}/{page}.md" for page in PAGES]
+        elif name.endswith(".md"):
+            found.append(name)
         else:
-            found[name] = path.read_text("utf-8")
+            found += [p.relative_to(ROOT).as_posix() for p in sorted((ROOT / name).glob("*.md"))]
     return found
+
+
+def text(path: str) -> str:
+    """A page, read or made."""
+    if path.startswith(MADE):
+        return PAGES[Path(path).stem]()
+    return (ROOT / path).read_text(encoding="utf-8")
 
 
 def configuration(tree: Tree, sections: dict[str, Any], folder: Path) -> str:
@@ -106,7 +113,8 @@ def configuration(tree: Tree, sections: dict[str, Any], folder: Path) -> str:
     config["theme"]["palette"] = palette(tree.language)
     config["extra"] = {
         "generator": False,
-        "alternate": [{"name": NAMES[other], "link": other, "lang": other}],
+        "alternate": True,  # a list would be in every head, where the script fetches a site map
+        "other": {"name": NAMES[other], "link": other, "lang": other},
         # In this place and by this name, or the plugin fetches one from elsewhere.
         "polyfills": ["assets/iframe-worker.js"],
     }
@@ -123,7 +131,7 @@ def navigation(tree: Tree, sections: Any) -> list[Any]:
                 alone = len(inside) == 1 and part in (["README.md"], ["README.zh-CN.md"])
                 made.append({name: next(iter(inside[0].values())) if alone else inside})
         return made
-    return [{title(text): tree.place(path)} for path, text in pages(sections).items()]
+    return [{title(tree.pages[path]): tree.place(path)} for path in paths(sections)]
 
 
 def palette(language: str) -> list[dict[str, Any]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from xml.etree import ElementTree
 from typing import Any
+from xml.etree import ElementTree
 
 from latex2mathml.converter import convert
 from markdown import Markdown

@@ -4,4 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-PAGES: dict[str, Callable[[], str]] = {}
+from reference import command, http, python, recipe
+
+PAGES: dict[str, Callable[[], str]] = {
+    "commands": command.make,
+    "recipe": recipe.make,
+    "python": python.make,
+    "http": http.make,
+}
