@@ -1,7 +1,7 @@
 """How large a base installation is, and how long `import unmask` and `unmask --help` take in it.
 
-The wheel is built from this checkout and installed, without extras and with the pinned versions, into
-an empty environment: that takes a package registry or pip's cache, a gigabyte of disk, and minutes.
+The wheel is built from this checkout and installed, without extras and with the pinned versions,
+into an empty environment: that takes a package registry or pip's cache, a gigabyte and minutes.
 
     .venv/bin/python bench/install.py --json
 """

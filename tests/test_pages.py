@@ -101,7 +101,7 @@ LONG = {
     "adapting", "cube", "explaining", "many-tasks", "objectives", "predict", "questions", "report",
     "resume", "retrieval", "shrinking", "sound", "trust", "vocabulary",
 }  # fmt: skip
-# Of the guide and the how-to pages, those that are quick; the same in both languages.
+# Of the how-to pages, those that are quick, in both languages.
 QUICK = {"code"}
 
 
@@ -115,7 +115,7 @@ def marked(page: Path) -> Any:
 
 PAGES = [
     marked(page)
-    for folder in ("", "guide/en", "guide/zh", "howto/en", "howto/zh")
+    for folder in ("", "howto/en", "howto/zh")
     for page in sorted((ROOT / "docs" / folder).glob("*.md"))
 ]
 
@@ -133,8 +133,7 @@ def test_docs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             run_shell(code, folder)
 
 
-@pytest.mark.parametrize("part", ["guide", "howto"])
-def test_both_languages_have_the_same_pages_with_the_same_blocks(part: str) -> None:
+def test_both_languages_have_the_same_how_to_pages_with_the_same_blocks() -> None:
     """Word for word, but for comments and texts in quotes, which may be in any language."""
 
     def shown(language: str) -> dict[str, list[tuple[str, str]]]:
@@ -144,7 +143,7 @@ def test_both_languages_have_the_same_pages_with_the_same_blocks(part: str) -> N
                 for kind, code in blocks(page)
                 if kind in ("bash", "python")
             ]
-            for page in (ROOT / "docs" / part / language).glob("*.md")
+            for page in (ROOT / "docs" / "howto" / language).glob("*.md")
         }
 
     assert shown("en") == shown("zh")

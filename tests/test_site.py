@@ -94,24 +94,57 @@ def visit(browser: Any, site: Path) -> Iterator[Callable[..., Any]]:
     assert [url for url in fetched if not url.startswith(site.as_uri())] == []
 
 
-CHAPTERS = sorted(path.name for path in (ROOT / "docs" / "guide" / "zh").glob("*.md"))
-HOW_TO = sorted(path.stem for path in (ROOT / "docs" / "howto" / "zh").glob("*.md"))
-
-
-def look_for(page: Any, word: str) -> list[str]:
-    """The pages that the search finds, best first."""
-    page.keyboard.press("/")
-    page.wait_for_selector("input[type=text], input[type=search]", state="visible")
+@pytest.mark.parametrize(
+    ("language", "word"), [("zh", "注意力"), ("zh", "模型"), ("en", "overload"), ("en", "pcgrad")]
+)
+def test_search_finds_a_word(
+    visit: Callable[..., Any], site: Path, language: str, word: str
+) -> None:
+    page = visit(f"{language}/index.html")
+    page.click(".md-search__button")
     page.keyboard.type(word)
-    page.wait_for_selector(".md-search a[href], [class*=search] a[href]")
-    return [a.get_attribute("href") for a in page.query_selector_all("[class*=search] a[href]")]
+    page.wait_for_selector("dialog li a[href]")
+    found = [a.get_attribute("href") for a in page.query_selector_all("dialog li a[href]")]
+    assert found
+    for place in found:
+        text = site / language / urlsplit(place).path.rsplit(f"/{language}/", 1)[-1]
+        assert word in text.read_text(encoding="utf-8").lower()
 
 
-def test_try(visit):
-    page = visit("zh/index.html")
-    print(look_for(page, "注意力"))
-    page.screenshot(path="/tmp/zen/s.png")
-    page = visit("en/guide/90-try.html", color_scheme="dark")
-    page.screenshot(path="/tmp/zen/e.png")
-    page = visit("zh/guide/90-try.html", viewport={"width": 390, "height": 844})
-    page.screenshot(path="/tmp/zen/p.png")
+def test_the_switch_leads_to_the_same_page_or_home(visit: Callable[..., Any]) -> None:
+    page = visit("zh/howto/csv.html")
+    page.click(".other-language")
+    page.wait_for_url("**/en/howto/csv.html")
+    page.click(".other-language")
+    page.wait_for_url("**/zh/howto/csv.html")
+    page.goto(page.url.replace("zh/howto/csv", "en/serving"))
+    page.click(".other-language")
+    page.wait_for_url("**/zh/index.html")
+
+
+@pytest.mark.parametrize("look", ["light", "dark"])
+@pytest.mark.parametrize("width", [1300, 390])
+def test_axe_finds_nothing(visit: Callable[..., Any], look: str, width: int) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    for place in ("en/howto/csv.html", "zh/howto/code.html", "en/reference/recipe.html"):
+        page = visit(place, color_scheme=look, viewport={"width": width, "height": 844})
+        found = Axe().run(page, options={"preload": False}).response["violations"]
+        told = [(v["id"], [n["target"] for n in v["nodes"]][:4], len(v["nodes"])) for v in found]
+        assert told == [], place
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width, place
+
+
+def test_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
+    from markdown import Markdown
+
+    monkeypatch.syspath_prepend(ROOT / "docs" / "site")
+    page = Markdown(extensions=["formulas"])
+    shown = page.convert("costs 5$ and 6$, `$a_b$`, and $x_i + y_i$.\n\n$$\n\\frac{a}{b}\n$$\n")
+    assert shown.count("<math") == 2
+    assert shown.count("<msub>") == 2
+    assert "costs 5$ and 6$, <code>$a_b$</code>" in shown
+    assert "<mfrac><mrow><mi>a</mi></mrow>" in shown
+    with pytest.raises(ValueError, match="undefined is not known"):
+        page.convert("$\\undefined{x}$")
