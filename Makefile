@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: setup demo test test-slow lint bench-setup browser clean
+.PHONY: setup demo test test-slow lint site bench-setup browser clean
 setup: $(VENV)/.ready
 
 # Torch first, at its pinned version: an open range would fetch gigabytes of CUDA builds.
@@ -44,10 +44,14 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Both languages, into site/; open site/index.html.
+site: setup
+	$(BIN)/python docs/site/build.py
+
 # The peers live in an environment of their own, so that their pins never touch ours.
 bench-setup: setup
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --requirement bench/requirements.txt
 
 clean:
-	rm -rf $(VENV) .venv-peers runs
+	rm -rf $(VENV) .venv-peers runs site

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,9 +101,22 @@ LONG = {
     "adapting", "cube", "explaining", "many-tasks", "objectives", "predict", "questions", "report",
     "resume", "retrieval", "shrinking", "sound", "trust", "vocabulary",
 }  # fmt: skip
+# Of the how-to pages, those that are quick, in both languages.
+QUICK = {"code"}
+
+
+def marked(page: Path) -> Any:
+    """A page as a parameter, slow where its commands take long."""
+    place = page.relative_to(ROOT / "docs")
+    slow = page.stem in LONG if len(place.parts) == 1 else page.stem not in QUICK
+    name = place.with_suffix("").as_posix()
+    return pytest.param(page, id=name, marks=[pytest.mark.slow] if slow else [])
+
+
 PAGES = [
-    pytest.param(page, id=page.stem, marks=[pytest.mark.slow] if page.stem in LONG else [])
-    for page in sorted((ROOT / "docs").glob("*.md"))
+    marked(page)
+    for folder in ("", "howto/en", "howto/zh")
+    for page in sorted((ROOT / "docs" / folder).glob("*.md"))
 ]
 
 
@@ -117,6 +131,22 @@ def test_docs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             run_python(code, names)
         elif language == "bash":
             run_shell(code, folder)
+
+
+def test_both_languages_have_the_same_how_to_pages_with_the_same_blocks() -> None:
+    """Word for word, but for comments and texts in quotes, which may be in any language."""
+
+    def shown(language: str) -> dict[str, list[tuple[str, str]]]:
+        return {
+            page.name: [
+                (kind, re.sub(r"(?m)\s*#.*$|\"[^\"\n]*\"|'[^'\n]*'", "", code))
+                for kind, code in blocks(page)
+                if kind in ("bash", "python")
+            ]
+            for page in (ROOT / "docs" / "howto" / language).glob("*.md")
+        }
+
+    assert shown("en") == shown("zh")
 
 
 @pytest.mark.parametrize(

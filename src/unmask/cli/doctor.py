@@ -25,6 +25,7 @@ PURPOSES = {
     "audio": "recordings",
     "serve": "the server and its page",
     "otel": "traces of the server",
+    "docs": "the site of the documentation",
     "tensorflow": "Google's own checkpoints",
 }
 

@@ -26,11 +26,15 @@ class HeadConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    pooling: Literal["cls", "mean", "none"] = "cls"
-    activation: Activation | None = None
-    norm: bool = False
+    pooling: Literal["cls", "mean", "none"] = Field(
+        "cls", description="the first position's vector, the average, or one a position"
+    )
+    activation: Activation | None = Field(
+        None, description="of a dense layer before the output layer; null: there is none"
+    )
+    norm: bool = Field(False, description="a normalisation before the output layer")
     bias: bool = Field(True, description="a bias in the dense layer")
-    dropout: float = Field(0.1, ge=0, lt=1)
+    dropout: float = Field(0.1, ge=0, lt=1, description="before the output layer, in training")
     cosine: float | None = Field(
         None, gt=0, description="logits are this many times the cosine of a vector and a label's"
     )

@@ -52,7 +52,7 @@ class ImageOptions(Strict):
     )
     mean: tuple[float, ...] = Field((0.5,), description="of the values, for each channel or all")
     deviation: tuple[float, ...] = Field((0.5,), description="from that mean: they become 1")
-    augment: Augmentation = Augmentation()
+    augment: Augmentation = Field(Augmentation(), description="changes of a picture, in training")
 
     @model_validator(mode="after")
     def _whole(self) -> ImageOptions:
@@ -98,8 +98,8 @@ class AudioOptions(Strict):
         "`deviation`, which leaves loudness as it is",
     )
     mean: float = Field(-8.0, description="of fixed normalisation, in log power")
-    deviation: float = Field(4.0, gt=0)
-    augment: Disturbance = Disturbance()
+    deviation: float = Field(4.0, gt=0, description="of fixed normalisation, likewise")
+    augment: Disturbance = Field(Disturbance(), description="changes of a recording, in training")
 
     @property
     def width(self) -> int:

@@ -53,7 +53,7 @@ class Source(Strict):
 class Column(Strict):
     """A tag whose value stands in a column of the rows."""
 
-    column: str
+    column: str = Field(description="the column that holds it")
 
 
 class Inputs(Strict):
@@ -73,7 +73,7 @@ class TaskOptions(Strict):
     reading: ClassVar[tuple[str, ...]] = ("input", "max_length", "tags")
     modalities: ClassVar[tuple[str, ...]] = ("text",)  # that rows of this kind may hold
 
-    kind: str
+    kind: str = Field(description="which kind of task it is")
     train: Source | None = Field(None, description="rows to learn from; a recipe's tasks need them")
     valid: Source | float | None = Field(
         0.1,
@@ -179,7 +179,7 @@ class NewTokenizer(Strict):
     kind: Literal["wordpiece", "bpe", "unigram"] = Field(
         "wordpiece", description="as in BERT, in RoBERTa and ModernBERT, or in XLM-R"
     )
-    vocab_size: int = Field(8192, ge=100)
+    vocab_size: int = Field(8192, ge=100, description="how many pieces it has")
     lowercase: bool | None = Field(
         None, description="lowercase; wordpiece strips accents then, and does both unless said"
     )
@@ -213,7 +213,10 @@ class EncoderOptions(Strict):
     source: str | None = Field(
         None, alias="from", description="bundle or Hugging Face folder, package://…, or hub id"
     )
-    shape: Literal["tiny", "mini", "small", "base"] | None = None
+    shape: Literal["tiny", "mini", "small", "base"] | None = Field(
+        None,
+        description="of a new encoder, layers × width: 2 × 128, 4 × 256, 4 × 512 or 12 × 768",
+    )
     style: Literal["classic", "modern"] | None = Field(
         None, description="of a new encoder (modern unless said)"
     )
@@ -229,7 +232,9 @@ class EncoderOptions(Strict):
     )
     max_positions: int | None = Field(None, gt=2, description="longest sequence of a new encoder")
     dropout: float | None = Field(None, ge=0, lt=1, description="in place of the encoder's own")
-    attention_dropout: float | None = Field(None, ge=0, lt=1)
+    attention_dropout: float | None = Field(
+        None, ge=0, lt=1, description="likewise, of the attention's weights"
+    )
     adapters: dict[str, AdapterOptions] = Field(
         default_factory=dict, description="small changes of the encoder, by name (LoRA)"
     )
@@ -254,7 +259,10 @@ Sampling = Literal["proportional", "uniform", "temperature"]
 class Mixture(Strict):
     """How often each task is drawn."""
 
-    sampling: Sampling = "proportional"
+    sampling: Sampling = Field(
+        "proportional",
+        description="by the tasks' rows, all alike, or by a root of their rows (temperature)",
+    )
     temperature: float = Field(  # less would make powers of rows that no number holds
         2.0, ge=0.1, description="rows ** (1 / temperature); 1 is proportional, large is uniform"
     )
@@ -293,10 +301,10 @@ def is_name(name: str) -> bool:
 class Run(Strict):
     """One run: an encoder, its tasks, and how to train them."""
 
-    encoder: EncoderOptions
-    tasks: dict[str, Any]
-    mixture: Mixture = Mixture()
-    train: TrainOptions = TrainOptions()
+    encoder: EncoderOptions = Field(description="what is trained: a start, or a new shape")
+    tasks: dict[str, Any] = Field(description="what it learns: each task under a name")
+    mixture: Mixture = Field(Mixture(), description="how often each task is drawn")
+    train: TrainOptions = Field(TrainOptions(), description="how long, how fast, how exact")
 
     @model_validator(mode="after")
     def _names(self) -> Run:

@@ -23,7 +23,10 @@ class TrainOptions(Strict):
     minutes: float | None = Field(
         None, gt=0, description="minutes of the clock, evaluations included, in place of epochs"
     )
-    optimiser: Literal["adamw", "stable_adamw", "muon"] = "adamw"
+    optimiser: Literal["adamw", "stable_adamw", "muon"] = Field(
+        "adamw",
+        description="muon for matrices, with AdamW for the rest (unless said of a new encoder)",
+    )
     learning_rate: float = Field(1e-4, gt=0, description="at its peak")
     head_learning_rate: float | None = Field(
         None, gt=0, description="for the tasks' heads (10 times learning_rate unless said)"
@@ -42,7 +45,9 @@ class TrainOptions(Strict):
         1.0, gt=0, le=1, description="learning rate of a layer over that of the layer above it"
     )
     warmup: float = Field(0.1, ge=0, le=1, description="share of the run with a rising rate")
-    schedule: Literal["linear", "cosine", "constant", "wsd"] = "linear"
+    schedule: Literal["linear", "cosine", "constant", "wsd"] = Field(
+        "linear", description="how the rate falls once it is at its peak; wsd holds, then falls"
+    )
     decay: float = Field(0.2, gt=0, le=1, description="share of the run in which wsd's rate falls")
     batch_warmup: float = Field(
         0, ge=0, le=1, description="share of the run in which updates grow to batch_tokens"
@@ -50,7 +55,7 @@ class TrainOptions(Strict):
     length_warmup: float = Field(
         0, ge=0, le=1, description="share of the run in which windows of texts grow to all of them"
     )
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: float = Field(0.01, ge=0, description="of matrices; biases and norms have none")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     r_drop: float = Field(
         0, ge=0, description="weight of what two passes with other dropout disagree by"
@@ -66,7 +71,9 @@ class TrainOptions(Strict):
         description="where the tasks' gradients point against one another: note their cosines, or "
         "take out what is against another task (pcgrad) or against the others' sum (agem)",
     )
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Literal["bf16", "fp32"] = Field(
+        "bf16", description="of products; weights and sums stay fp32"
+    )
     evaluate_every: int | None = Field(
         None, gt=0, description="updates between evaluations (five times a run unless said)"
     )
@@ -80,7 +87,7 @@ class TrainOptions(Strict):
     parallel: Literal["replicate", "shard"] = Field(
         "replicate", description="under torchrun: each process has all weights, or a part of each"
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of everything random")
 
     @model_validator(mode="after")
     def _one_budget(self) -> TrainOptions:

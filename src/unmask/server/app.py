@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -31,6 +32,22 @@ def make_app(fleet: Fleet, settings: Settings, keys: Keys, tls: bool = False) ->
         yield
         await fleet.stop()
 
+    app = _interfaces(lifespan)
+    app.state.fleet, app.state.settings = fleet, settings
+    app.state.metrics = fleet.metrics
+    app.add_exception_handler(Refusal, _refusal)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    return Guard(app, settings, keys, fleet.metrics, tls)
+
+
+def describe() -> dict[str, Any]:
+    """The OpenAPI document of a server, without one."""
+    return _interfaces(None).openapi()
+
+
+def _interfaces(lifespan: Any) -> FastAPI:
+    """Every path that is answered."""
     app = FastAPI(
         title="unmask",
         version=version("unmask"),
@@ -39,14 +56,9 @@ def make_app(fleet: Fleet, settings: Settings, keys: Keys, tls: bool = False) ->
         docs_url=None,  # its page fetches scripts from elsewhere
         redoc_url=None,
     )
-    app.state.fleet, app.state.settings = fleet, settings
-    app.state.metrics = fleet.metrics
     for one in (native, explain, vectors, huggingface, media, inference, page):
         app.include_router(one.router)
-    app.add_exception_handler(Refusal, _refusal)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    return Guard(app, settings, keys, fleet.metrics, tls)
+    return app
 
 
 async def _refusal(request: Request, error: Exception) -> Response:

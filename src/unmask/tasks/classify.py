@@ -58,7 +58,9 @@ class ClassifyOptions(PooledOptions):
         description="all labels, where training rows may lack some (those of the training rows "
         "unless said)",
     )
-    multi_label: bool = False
+    multi_label: bool = Field(
+        False, description="a row has any number of labels, as a list, and not just one"
+    )
     separator: str | None = Field(None, description="between the labels of one cell, as in a CSV")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of truth given to all")
     class_weights: Literal["balanced"] | dict[str, float] | None = Field(
