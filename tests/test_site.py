@@ -122,6 +122,7 @@ def test_the_switch_leads_to_the_same_page_or_home(visit: Callable[..., Any]) ->
     page.wait_for_url("**/zh/index.html")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("look", ["light", "dark"])
 @pytest.mark.parametrize("width", [1300, 390])
 def test_axe_finds_nothing(visit: Callable[..., Any], look: str, width: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,10 +57,7 @@ class Tree:
             path, place = waiting.popitem()
             _put(folder / place, SOURCE + self.shown(path, other))
             waiting |= {p: q for p, q in self.sources.items() if not (folder / q).exists()}
-        for picture in (ROOT / "docs" / "figures").iterdir():
-            target = folder / "figures" / picture.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(picture.read_bytes())
+        shutil.copytree(ROOT / "docs" / "figures", folder / "figures")
 
     def linked(self, path: str, text: str, other: Tree) -> str:
         """The page with links that lead to where things stand in the site."""
