@@ -27,9 +27,10 @@ def install(folder: Path) -> Path:
     """An environment in `folder` with the base installation; its `bin`."""
     venv.create(folder, with_pip=True)
     programs = folder / "bin"
-    pip = [programs / "python", "-m", "pip", "install", "--quiet"]
-    pinned = ["--constraint", ROOT / "constraints.txt"]
-    for what in ("torch", ROOT):  # torch first, as the Makefile does
+    pip: list[str | Path] = [programs / "python", "-m", "pip", "install", "--quiet"]
+    pinned: list[str | Path] = ["--constraint", ROOT / "constraints.txt"]
+    wanted: tuple[str | Path, ...] = ("torch", ROOT)
+    for what in wanted:  # torch first, as the Makefile does
         subprocess.run([*pip, *pinned, what], check=True)
     return programs
 

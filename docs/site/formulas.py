@@ -27,7 +27,7 @@ def mathml(tex: str, display: str) -> str:
 class _Inline(InlineProcessor):
     """`$…$` in a line; before emphasis, which would see the underscores."""
 
-    def handleMatch(self, m: re.Match[str], data: str) -> tuple[str, int, int]:  # noqa: N802
+    def handleMatch(self, m: re.Match[str], data: str) -> tuple[str, int, int]:  # type: ignore[override]  # noqa: N802
         return self.md.htmlStash.store(mathml(m.group(1), "inline")), m.start(0), m.end(0)
 
 
