@@ -136,7 +136,8 @@ def contexts(model: Model, folder: Path) -> None:
         tokens, hidden = looked(model, text)
         place = tokens.index("bank")
         found.append(torch.stack([layer[0, place] for layer in hidden.layers]))
-    cosine = torch.nn.functional.cosine_similarity(*found, dim=-1).tolist()
+    river, money = found
+    cosine = torch.nn.functional.cosine_similarity(river, money, dim=-1).tolist()
     picture = Picture(380, 190)
     for value in (0, 0.5, 1):
         picture.line([(40, 160 - 130 * value), (360, 160 - 130 * value)], "m")
