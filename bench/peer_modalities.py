@@ -32,7 +32,8 @@ def padded(rows: list[np.ndarray]) -> tuple[Tensor, Tensor]:
 def text(arrays: Arrays, sizes: dict[str, Any], vocabulary: int) -> Made:
     """BertModel on tokens."""
     config = transformers.BertConfig(vocab_size=vocabulary, **sizes)
-    model = transformers.BertModel(config, add_pooling_layer=False).eval()
+    model: torch.nn.Module = transformers.BertModel(config, add_pooling_layer=False)
+    model.eval()
     rows = np.split(arrays["values"], np.cumsum(arrays["lengths"])[:-1])
 
     def run(which: list[int]) -> None:
@@ -46,7 +47,8 @@ def pictures(arrays: Arrays, sizes: dict[str, Any], patch: int) -> Made:
     """ViTModel on pixels; in a batch of several sizes, all are as large as the largest."""
     high, wide = arrays["sizes"].max(0).tolist()
     config = transformers.ViTConfig(image_size=(high, wide), patch_size=patch, **sizes)
-    model = transformers.ViTModel(config, add_pooling_layer=False).eval()
+    model: torch.nn.Module = transformers.ViTModel(config, add_pooling_layer=False)
+    model.eval()
     flat = np.split(arrays["pixels"], np.cumsum(3 * arrays["sizes"].prod(1))[:-1])
     pairs = zip(flat, arrays["sizes"], strict=True)
     rows = [own.reshape(*size, 3).transpose(2, 0, 1) for own, size in pairs]
@@ -64,9 +66,9 @@ def pictures(arrays: Arrays, sizes: dict[str, Any], patch: int) -> Made:
 
 def sound(arrays: Arrays, sizes: dict[str, Any]) -> Made:
     """BertModel on frames, behind the stem that ours has and a first vector."""
-    model = transformers.BertModel(
-        transformers.BertConfig(vocab_size=2, **sizes), add_pooling_layer=False
-    ).eval()
+    config = transformers.BertConfig(vocab_size=2, **sizes)
+    model: torch.nn.Module = transformers.BertModel(config, add_pooling_layer=False)
+    model.eval()
     D = sizes["hidden_size"]
     stem = nn.Sequential(nn.Linear(arrays["values"].shape[1], D), nn.GELU(), nn.Linear(D, D))
     rows = np.split(arrays["values"], np.cumsum(arrays["lengths"])[:-1])
