@@ -98,8 +98,9 @@ def test_both_readmes_show_the_same_blocks() -> None:
 
 # Pages whose commands take more than 45 seconds of a slow core: run by `make test-slow`.
 LONG = {
-    "adapting", "cube", "explaining", "many-tasks", "objectives", "predict", "questions", "report",
-    "resume", "retrieval", "shrinking", "sound", "trust", "vocabulary",
+    "adapting", "behaviour", "cube", "domain", "entities", "explaining", "generation", "many-tasks",
+    "objectives", "predict", "questions", "report", "resume", "retrieval", "shrinking", "sound",
+    "trust", "vocabulary",
 }  # fmt: skip
 # Of the how-to pages, those that are quick, in both languages.
 QUICK = {"code"}

@@ -300,7 +300,7 @@ def test_the_outline_is_what_the_picture_becomes(
     reader = ImageInput(ImageOptions(size=size, patch=4, fit=fit))
     found, (segment, dropped) = reader.outline(data), reader.segment(data, None)
     assert (found.positions, found.dropped) == (len(segment.values), dropped)
-    assert found.work == width * height
+    assert found.work == width * height + len(data)
     assert found.digest != reader.outline(saved(noise(height, width, seed=1), format)).digest
 
 

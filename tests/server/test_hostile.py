@@ -37,6 +37,8 @@ REQUESTS: list[tuple[str, str, bytes, dict[str, str], set[int]]] = [
     ("infinity", TASK, b'{"input": "a", "options": {"top": Infinity}}', JSON, {400}),
     ("minus infinity", "/embed", b'{"inputs": "a", "dimensions": -Infinity}', JSON, {400}),
     ("NaN as an option", TASK, b'{"input": "a", "options": {"top": NaN}}', JSON, {400}),
+    ("a number beyond all", TASK, b'{"input": [{"text": "a", "x": 1e999}]}', JSON, {400}),
+    ("the same in digits", TASK, b'{"input": "a", "options": %s.0}' % (b"9" * 400), JSON, {400}),
     ("NUL, escaped", TASK, b'{"input": "a\\u0000b"}', JSON, {400}),
     ("NUL, raw", TASK, b'{"input": "a\x00b"}', JSON, {400}),
     ("NUL in a key", TASK, b'{"input": {"te\\u0000xt": "a"}}', JSON, {400}),

@@ -72,6 +72,7 @@ NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), d
 WAVE = np.random.default_rng(0).uniform(-0.5, 0.5, 2400)
 WHOLE, CLIP = saved(NOISE), recorded(WAVE)
 SCANS = saved(NOISE, "JPEG", progressive=True)
+TURN = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">HHHI4sI", 1, 0x0112, 2, 4, b"abc\0", 0)
 BOMB = zlib.compress(bytes(64 << 20))  # 64 MB of text, or of a profile
 
 PICTURES: dict[str, bytes] = {
@@ -93,6 +94,11 @@ PICTURES: dict[str, bytes] = {
     "a GIF of 65,535 by 65,535": patched(saved(NOISE.convert("P"), "GIF"), 6, "<I", 2**32 - 1),
     "a JPEG of 65,535 by 65,535": SCANS.replace(b"\x08\x00\x40\x00\x40", b"\x08" + b"\xff" * 4),
     "a JPEG of 1,000 scans": SCANS[:-2] + SCANS[SCANS.rindex(b"\xff\xda") : -2] * 1000,
+    "an MPO of 200 scans": saved(NOISE, "MPO", save_all=True, append_images=[GREY.convert("RGB")])
+    + b"\xff\xda" * 200,
+    "a JPEG of 65 parts of EXIF": saved(NOISE, "JPEG").replace(
+        b"\xff\xdb", b"\xff\xe1\0\x0cExif\0\0abcd" * 65 + b"\xff\xdb", 1
+    ),
     "a TIFF whose tile is elsewhere": tiff(where=2**31, size=2**31),
     "SVG": b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>",
     "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(/etc/passwd) (r) file\n",
@@ -111,6 +117,7 @@ SOUNDS: dict[str, bytes] = {
     "0 samples": recorded(np.zeros(0)),
     "samples that are no numbers": recorded(np.array([0.0, np.nan]), subtype="FLOAT"),
     "infinite samples": recorded(np.array([0.0, np.inf]), subtype="FLOAT"),
+    "samples of 10¹⁹": recorded(np.array([1e19, -1e19] * 1200), subtype="FLOAT"),
     "a rate of 0": patched(CLIP, 24, "<I", 0),
     "a rate of 2 GHz": patched(CLIP, 24, "<I", 2_000_000_000),
     "a rate of 1": patched(CLIP, 24, "<I", 1),
@@ -166,6 +173,7 @@ ODD: dict[str, tuple[str, bytes]] = {
         saved(GREY, "GIF", save_all=True, append_images=[NOISE.convert("L")] * 100),
     ),
     "EXIF of noise": ("side", saved(NOISE, "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")),
+    "EXIF whose turn is a text": ("side", saved(NOISE, "JPEG", exif=TURN)),
     "a TIFF of one pixel in a tile of 2³²": (
         "side",
         tiff(tile_width=65_536, tile_height=65_536),
@@ -249,6 +257,19 @@ BODIES: list[tuple[str, str, bytes, str, set[int]]] = [
      "application/json", {422}),
     ("10,000 labels", "/pipeline/zero-shot-image-classification", json.dumps(
         {"inputs": coded(WHOLE), "parameters": {"candidate_labels": ["a"] * 10_000}}).encode(),
+     "application/json", {413}),
+    ("a template of two places", "/pipeline/zero-shot-image-classification", json.dumps({
+        "inputs": coded(WHOLE),
+        "parameters": {"candidate_labels": ["a", "b"], "hypothesis_template": "{}{}"}}).encode(),
+     "application/json", {422}),
+    ("a template of two million letters", "/pipeline/zero-shot-image-classification", json.dumps({
+        "inputs": coded(WHOLE),
+        "parameters": {"candidate_labels": ["a"] * 50, "hypothesis_template": "{}" + "a" * 2**21}
+     }).encode(), "application/json", {422}),
+    ("a language that is a list", "/v1/tasks/space",
+     b'{"input": {"text": [{"language": [], "text": "a"}]}}', "application/json", {422}),
+    ("attention in 300 languages", "/v1/tasks/space/attention",
+     json.dumps({"input": {"text": {f"l{i}": "a good film" for i in range(300)}}}).encode(),
      "application/json", {413}),
     ("thirty of 64 million pixels", "/v1/tasks/side",
      json.dumps({"input": [coded(saved(Image.new("1", (8000, 7990 + i)))) for i in range(10)]

@@ -141,7 +141,7 @@ def test_the_server_counts_by_headers_and_decodes_nothing(
         return found
 
     assert (read("side", large).tokens, read("side", same).tokens) == (17, 17)
-    assert read("side", large).cost == 17 + 4000 * 4000 // WORK
+    assert read("side", large).cost == 17 + (4000 * 4000 + len(white.getvalue())) // WORK
     assert read("side", same).cost == 17
     assert read("noise", clip).tokens == 1 + 24  # 48 frames, two a position
     assert read("caption", {"text": "a cat", "photo": same}).tokens == 4 + 16

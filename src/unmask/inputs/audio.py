@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from unmask.batch import Segment
+from unmask.errors import UserError
 from unmask.inputs.cells import bytes_of
 from unmask.inputs.mel import log_mel, mask_bands, normalised, stacked
 from unmask.inputs.modalities import Outline, digest
@@ -39,6 +40,8 @@ class AudioInput:
         # al. (Interspeech 2015), without a sample being computed anew.
         factor = 1 + rng.uniform(-change.speed, change.speed) if rng and change.speed else 1.0
         frames = self._normalised(samples, round(options.rate * factor))  # (frames, mels)
+        if not np.isfinite(frames).all():
+            raise UserError("samples so loud that they are no sound; convert it to 16 bits")
         if rng is not None:
             frames = mask_bands(frames, rng, change.times, change.bands)
         left_out = recording.dropped / (options.hop * options.frames)
@@ -55,7 +58,8 @@ class AudioInput:
         frames = 1 + max(0, round(read / said.rate * options.rate) - window) // hop
         left_out = (said.frames - read) / said.rate / (options.hop * options.frames)
         positions = math.ceil(frames / options.frames)
-        return Outline(positions, math.ceil(left_out), read * said.channels, digest(data))
+        work = read * said.channels + len(data)
+        return Outline(positions, math.ceil(left_out), work, digest(data))
 
     def _normalised(self, samples: np.ndarray, rate: int) -> np.ndarray:
         """The frames of samples that are taken to be at this rate."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 32 << 20  # of a file
 MAX_PIXELS = 64_000_000  # of a picture: 192 MB once it is decoded
 MAX_SCANS = 100  # of a JPEG: each is a pass over all pixels, in no more than some bytes
+MAX_EXIF = 64  # parts of a picture; joining them takes Pillow the square of their number
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # no format that runs a program
 _ORIENTATION = 0x0112  # EXIF's tag: from 5 on, rows are columns
 
@@ -54,12 +55,14 @@ class ImageInput:
         data = bytes_of(cell, "picture", MAX_BYTES, self.files)
         with _opened(data) as picture:
             width, height = picture.size
-            exif = picture.getexif() if picture.format != "PNG" else {}  # a PNG's may be behind
-        if exif.get(_ORIENTATION, 1) >= 5:  # lies on its side
+            # A PNG's may stand behind its pixels; of a TIFF Pillow gives the upright size.
+            exif = {} if picture.format in ("PNG", "TIFF") else picture.getexif()
+            turn = exif.get(_ORIENTATION)
+        if isinstance(turn, int) and turn >= 5:  # lies on its side
             width, height = height, width
         wide, high = fitted_size(width, height, self.options)
         patches = math.ceil(wide / self.options.patch) * math.ceil(high / self.options.patch)
-        return Outline(patches, 0, width * height, digest(data))
+        return Outline(patches, 0, width * height + len(data), digest(data))
 
     def values(self, cell: Any, rng: np.random.Generator | None = None) -> np.ndarray:
         """The picture as the encoder sees it, normalised: (H, W, channels) float32."""
@@ -91,6 +94,8 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         from PIL import Image
     except ModuleNotFoundError:
         raise UserError("pictures need the extra `image`: pip install 'unmask[image]'") from None
+    if (parts := data.count(b"Exif\0\0")) > MAX_EXIF:
+        raise UserError(f"a picture with {parts} parts of EXIF, and at most {MAX_EXIF} are read")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             width, height = picture.size
@@ -99,7 +104,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
                     f"a picture of {width} × {height} pixels, and at most {MAX_PIXELS:,} are "
                     "decoded; make it smaller"
                 )
-            if picture.format == "JPEG" and (scans := data.count(b"\xff\xda")) > MAX_SCANS:
+            if picture.format in ("JPEG", "MPO") and (scans := data.count(b"\xff\xda")) > MAX_SCANS:
                 raise UserError(
                     f"a JPEG of {scans} scans, and at most {MAX_SCANS} are decoded; save it anew"
                 )

@@ -17,7 +17,7 @@ class Outline:
 
     positions: int  # of its segment; of sound at another rate, to one or two
     dropped: int  # positions that the modality's own caps will cut
-    work: int  # pixels or samples that will be decoded
+    work: int  # bytes of the file, and pixels or samples that will be decoded
     digest: bytes  # of the file
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +21,8 @@ from unmask.server.errors import Refusal, bad_input
 from unmask.server.outlines import WORK, outlined, outlines
 from unmask.server.why import cost
 from unmask.tasks import Row, Task
+
+log = logging.getLogger("unmask.server")
 
 _LONG = 1 << 12  # characters of a cell
 
@@ -127,6 +130,11 @@ class Reader:
             record["name"]: task_from_record(record, self.text) for record in hello["tasks"]
         }
 
+    def reads_files(self, ask: Ask) -> bool:
+        """Whether its row may hold pictures or recordings."""
+        task = self.tasks.get(ask.task or "")
+        return task is not None and bool(task.options.others)
+
     def read(self, ask: Ask) -> Read | Refusal:
         """Tokenise, off the event loop; a Refusal says what is wrong with this ask alone."""
         try:
@@ -144,6 +152,9 @@ class Reader:
             return refusal
         except StopIteration:
             return bad_input("there is nothing to answer in this row")
+        except Exception as error:  # rows of strangers; others in the request have their answers
+            log.error("a row could not be read: %s", type(error).__name__)
+            return bad_input("this row cannot be read: do its cells hold what the task asks for?")
         content: Any = object()
         beside = outlines(example.sequences)
         if task.one_pass:

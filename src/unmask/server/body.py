@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Any
 
 from fastapi import HTTPException, Request, Response
@@ -14,12 +15,14 @@ from unmask.server.errors import Refusal
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _BRACKET = re.compile(rb"[\[\]{}]")
+_LARGE = re.compile(rb"\d[eE]|\d{300}")  # what a number beyond all floats looks like
 
 
 def parse(body: bytes, most_depth: int) -> Any:
     """The value of a JSON text in UTF-8, no deeper than so; a Refusal says what is wrong.
 
-    NaN is no JSON, lone surrogates are no Unicode, and NUL no text: all are refused.
+    NaN is no JSON, lone surrogates are no Unicode, NUL is no text, 1e999 is no number: all are
+    refused.
     """
     if body.count(b"[") + body.count(b"{") > most_depth:
         depth = deepest = 0
@@ -34,17 +37,24 @@ def parse(body: bytes, most_depth: int) -> Any:
     except ValueError as error:
         reason = re.sub(r"[^\x20-\x7e]", "?", str(error))[:200]
         raise Refusal(400, "bad_json", f"the body is no valid JSON: {reason}") from None
-    if b"\\u0000" in body and _has_nul(value):
+    if b"\\u0000" in body and _holds(value, _has_nul):
         raise Refusal(400, "nul", "a text holds the character NUL, which is no text")
+    if _LARGE.search(body) and _holds(value, lambda one: one in (inf, -inf)):
+        raise Refusal(400, "bad_json", "the body holds a number that is too large")
     return value
 
 
-def _has_nul(value: Any) -> bool:
-    if isinstance(value, str):
-        return "\0" in value
+def _has_nul(one: Any) -> bool:
+    return isinstance(one, str) and "\0" in one
+
+
+def _holds(value: Any, odd: Callable[[Any], bool]) -> bool:
+    """Whether one of the strings and numbers in a value is odd."""
     if isinstance(value, dict):
-        return any(map(_has_nul, value)) or any(map(_has_nul, value.values()))
-    return isinstance(value, list) and any(map(_has_nul, value))
+        return any(_holds(one, odd) for pair in value.items() for one in pair)
+    if isinstance(value, list):
+        return any(_holds(one, odd) for one in value)
+    return odd(value)
 
 
 class BadBody(HTTPException):

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,9 +52,13 @@ class Worker:
     explaining: Explaining | None = None
 
     def tell(self, header: dict[str, Any]) -> None:
-        """Send a message; one that cannot be sent is noticed where the answer is awaited."""
+        """Send a message; one that cannot be sent is noticed where the answer is awaited.
+
+        A ValueError where it is none.
+        """
+        message = pack(header)
         with contextlib.suppress(ConnectionError, RuntimeError):
-            self.writer.write(pack(header))
+            self.writer.write(message)
 
 
 class Pool:
@@ -134,8 +138,8 @@ class Pool:
             raise overloaded("as many texts as can be are being written", 1.0)
         worker = min(room, key=lambda one: len(one.writing))
         number = next(self._numbers)
-        said = worker.writing[number] = asyncio.Queue()
         worker.tell({"do": "write", "id": number, "task": task, "row": row, "options": {**options}})
+        said = worker.writing[number] = asyncio.Queue()
         over = False
         try:
             while not over:
@@ -148,7 +152,7 @@ class Pool:
 
     def cancel(self, unit: Unit) -> None:
         """Nobody waits any more for an explanation that has begun."""
-        for worker in self.ready:
+        for worker in self._live:
             own = worker.explaining
             if own is not None and own.unit is unit and own.cancelled is None:
                 own.cancelled = time.monotonic()
@@ -156,19 +160,34 @@ class Pool:
 
     def _let_explain(self, worker: Worker, unit: Unit) -> None:
         number = next(self._numbers)
-        worker.explaining = Explaining(number, unit)
-        worker.tell({**unit.work, "do": "explain", "id": number, "positions": self.queue.budget})
+        told = {**unit.work, "do": "explain", "id": number, "positions": self.queue.budget}
+        if self._told(worker, told, self.explanations, [unit]):
+            worker.explaining = Explaining(number, unit)
 
     def _give(self, worker: Worker, batch: list[Unit]) -> None:
         number = next(self._numbers)
-        worker.batches[number] = (batch, time.monotonic())
         first = batch[0].work
         if "text" in first:
-            work = {"do": "encode", "texts": [one.work["text"] for one in batch]}
-            worker.tell({**work, "id": number, "width": first["width"]})
-            return
-        units = [{"row": one.work["row"], "tasks": one.work["tasks"]} for one in batch]
-        worker.tell({"do": "answer", "id": number, "units": units, "options": first["options"]})
+            texts = [one.work["text"] for one in batch]
+            told = {"do": "encode", "id": number, "texts": texts, "width": first["width"]}
+        else:
+            units = [{"row": one.work["row"], "tasks": one.work["tasks"]} for one in batch]
+            told = {"do": "answer", "id": number, "units": units, "options": first["options"]}
+        if self._told(worker, told, self.queue, batch):
+            worker.batches[number] = (batch, time.monotonic())
+
+    def _told(
+        self, worker: Worker, told: dict[str, Any], queue: Queue, units: Sequence[Unit]
+    ) -> bool:
+        """Send work to a worker; units that make no message are refused, and no others suffer."""
+        try:
+            worker.tell(told)
+        except ValueError:
+            queue.finish(units, None)
+            for unit in units:
+                unit.done(Refusal(413, "too_much", "this cannot be sent to a worker: send less"))
+            return False
+        return True
 
     async def _keep(self, worker: Worker | None) -> None:
         """Hear a worker, and start another when it dies, for as long as the pool is there."""
@@ -232,7 +251,9 @@ class Pool:
         worker.batches.update(
             {key: (units, time.monotonic()) for key, (units, _) in worker.batches.items()}
         )
-        self.queue.finish(batch, header["seconds"])
+        # What was refused was not computed, and says nothing of how long that takes.
+        whole = not any(map(_failed, header["results"]))
+        self.queue.finish(batch, header["seconds"] if whole else None)
         self.metrics.batch([unit.tokens for unit in batch], header["seconds"])
         self.feed()
         width = len(body) // len(batch)
@@ -242,8 +263,9 @@ class Pool:
     def _explained(self, worker: Worker, own: Explaining, message: Message) -> None:
         header, body = message
         worker.explaining = None
-        # One that was cancelled says nothing of how long they take.
-        self.explanations.finish([own.unit], None if own.cancelled else header["seconds"])
+        # One that was cancelled, or refused, says nothing of how long they take.
+        whole = not own.cancelled and header["result"] is None
+        self.explanations.finish([own.unit], header["seconds"] if whole else None)
         self.metrics.explained(header["seconds"])
         self.feed()
         own.unit.done((header["result"], body, header["seconds"]))
@@ -310,3 +332,9 @@ class Pool:
                 worker.process.kill()
         await asyncio.to_thread(worker.process.wait)
         self._live.discard(worker)
+
+
+def _failed(result: Any) -> bool:
+    """Whether one of a unit's results is an error: a vector's, None if it is none, or a task's."""
+    each = result if isinstance(result, list) else [result]
+    return any(one is not None and "error" in one for one in each)

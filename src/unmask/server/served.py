@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -59,6 +60,8 @@ class Served:
         )
         self.cache: Cache[Answered] = Cache(options.cache_bytes)
         self.active = 0  # requests that are with this model
+        # Headers of strange files may take seconds to read; texts do not wait behind them.
+        self._files = ThreadPoolExecutor(2, "headers")
         self._flights: dict[bytes, _Flight] = {}
 
     async def start(self) -> None:
@@ -72,6 +75,7 @@ class Served:
         while self.active:
             await asyncio.sleep(0.02)
         await self.pool.stop()
+        self._files.shutdown(wait=False)
 
     @property
     def form(self) -> str:
@@ -189,7 +193,9 @@ class Served:
         if not asks:
             return []
         began = time.perf_counter()
-        found = await asyncio.to_thread(lambda: [*map(self.reader.read, asks)])
+        own = self._files if any(map(self.reader.reads_files, asks)) else None
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(own, lambda: [*map(self.reader.read, asks)])
         self.metrics.stage.labels(self.name, "tokenise").observe(time.perf_counter() - began)
         return found
 

@@ -22,12 +22,12 @@ def cost(task: Task[Any, Any], example: Example, why: Mapping[str, Any]) -> int:
     """Tokens that the passes of an explanation read, about; a Refusal where that is too much."""
     tokens = example.length
     longest = max(sequence.length for sequence in example.sequences)
-    if "layer" in why:
-        if longest > MOST_ATTENTION:
-            raise _too_long("attention is shown", longest, MOST_ATTENTION)
-        return 2 * tokens
-    if tokens > MOST_TOKENS:
+    if "layer" in why and longest > MOST_ATTENTION:
+        raise _too_long("attention is shown", longest, MOST_ATTENTION)
+    if tokens > MOST_TOKENS:  # of all its sequences together
         raise _too_long("a row is explained", tokens, MOST_TOKENS)
+    if "layer" in why:
+        return 2 * tokens
     if isinstance(task, Generate):  # what it writes is read too
         tokens += task.options.target_length
     passes = 2 + _passes(why["method"], tokens)

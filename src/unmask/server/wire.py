@@ -18,8 +18,13 @@ Message = tuple[dict[str, Any], bytes]
 
 
 def pack(header: dict[str, Any], body: bytes = b"") -> bytes:
-    """A message as it goes over a socket. A ValueError where a number is not finite."""
+    """A message as it goes over a socket.
+
+    A ValueError where a number is not finite, or where it is too long.
+    """
     text = json.dumps(header, allow_nan=False).encode()
+    if max(len(text), len(body)) > _MOST:
+        raise ValueError("a message of more than a gibibyte")
     return _LENGTHS.pack(len(text), len(body)) + text + body
 
 

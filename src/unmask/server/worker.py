@@ -93,7 +93,7 @@ class Worker:
                 try:
                     jobs.append((task, unseen(task, _row(unit["row"]), 0)))
                     places.append((i, k))
-                except UserError as error:
+                except Exception as error:  # a decoder can raise nearly anything
                     results[i][k] = _wrong(error)
         try:
             found = [self._record(answer) for answer in self.model.answers_to(jobs, options)]

@@ -18,6 +18,7 @@ from unmask.server.api.common import (
     ModelName,
     TaskName,
     answers_of,
+    check_items,
     count_in,
     respond,
     served_by,
@@ -36,6 +37,7 @@ router = APIRouter(
 )
 
 _GIVEN = ("classify", "regress")
+_TEMPLATE = 1000  # characters
 
 
 class FileRequest(Body):
@@ -98,9 +100,12 @@ async def zero_shot_image_classification(
     labels = parameters.get("candidate_labels")
     if not isinstance(labels, list) or len(labels) < 2 or not all(map(_is_text, labels)):
         raise bad_input("parameters.candidate_labels: a list of two texts or more")
+    check_items(request, 1 + len(labels))
     template = parameters.get("hypothesis_template", "{}")
-    if not isinstance(template, str) or "{}" not in template:
-        raise bad_input("parameters.hypothesis_template: a text with {} in the label's place")
+    if not isinstance(template, str) or template.count("{}") != 1:
+        raise bad_input("parameters.hypothesis_template: a text with one {} in the label's place")
+    if len(template) > _TEMPLATE:  # it is sent once a label
+        raise bad_input(f"parameters.hypothesis_template: at most {_TEMPLATE} characters")
     column = own.options.texts[0]
     rows = [row, *({column: template.replace("{}", label)} for label in labels)]
     answers = await answers_of(request, served, [Ask(one, own.name) for one in rows])

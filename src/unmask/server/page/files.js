@@ -87,12 +87,15 @@ function fileField(column, modality, kept, name, most) {
   return field;
 }
 
+/** What a file is kept by: never the name of a text, which another model may have in its column. */
+const nameOf = (task, column) => `file ${task.name}/${column}`;
+
 /** All fields of a task that reads files; `textField` makes that of a text. */
 export function fileFields(task, kept, most, textField) {
   const files = filesOf(task);
   return task.inputs.map((column) =>
     files[column]
-      ? fileField(column, files[column], kept, `${task.name}/${column}`, most)
+      ? fileField(column, files[column], kept, nameOf(task, column), most)
       : textField(column),
   );
 }
@@ -101,8 +104,9 @@ export function fileFields(task, kept, most, textField) {
 export function rowOf(task, kept) {
   const files = filesOf(task);
   const cells = task.inputs.map((column) => {
-    const held = kept[`${task.name}/${column}`];
-    return [column, files[column] && held ? held.url.slice(held.url.indexOf(",") + 1) : held];
+    if (!files[column]) return [column, kept[`${task.name}/${column}`]];
+    const held = kept[nameOf(task, column)];
+    return [column, held?.url.slice(held.url.indexOf(",") + 1)];
   });
   return Object.fromEntries(cells.filter(([, value]) => value));
 }
