@@ -55,6 +55,8 @@ class Model(nn.Module):
         self.encoder = encoder
         self.text = text
         text.beside = readers(encoder.config)
+        for reader in text.beside.values():
+            reader.files = text.files  # a model made of another's text may read no more than that
         self.tasks = dict(tasks or {})
         # A task may be called `train` or `type`; a module's child may not.
         self.heads = nn.ModuleDict({f"{name}_head": head for name, head in (heads or {}).items()})

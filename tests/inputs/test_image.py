@@ -205,6 +205,10 @@ def test_a_cell_holds_bytes_a_path_or_base64(tmp_path: Path) -> None:
         {"bytes": None, "path": str(path)},
     ):
         assert bytes_of(cell, "picture", MAX_BYTES) == data
+    longer = bytes(600)  # than a file's name may be, and shorter than a path
+    coded = base64.b64encode(longer).decode()
+    assert 255 < max(map(len, coded.split("/"))) <= len(coded) < 4096
+    assert bytes_of(coded, "picture", MAX_BYTES) == longer
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,22 @@ def test_no_request_names_a_file_or_an_address(
             other.accept()
 
 
+def test_a_model_made_of_a_servers_text_reads_no_files_either(
+    model: Model, picture: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the check of an explanation makes one, with other weights."""
+    path = tmp_path / "photo.png"
+    path.write_bytes(picture(4))
+    readers = dict(model.text.beside)
+    monkeypatch.setattr(model.text, "files", False)
+    other = Model(model.encoder, model.text, model.tasks)
+    try:
+        with pytest.raises(UserError, match="no base64"):
+            other.text.segment("image", str(path), None)
+    finally:
+        model.text.beside = readers
+
+
 def test_what_is_kept_is_kept_for_these_bytes(client: httpx.Client, picture: Make) -> None:
     pixels = np.asarray(Image.open(io.BytesIO(picture(5)))).copy()
     pixels[0, 0, 0] ^= 128

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,9 @@ def _said(cell: str, noun: str, most: int, files: bool) -> bytes:
     head, comma, body = cell.partition(",")
     coded = head.startswith("data:") and bool(comma)
     if files and not coded and len(cell) < 4096 and "\0" not in cell:
-        path = Path(cell).expanduser()
-        if path.is_file():
-            return _file(path, noun, most)
+        path = os.path.expanduser(cell)
+        if os.path.isfile(path):  # False, too, where base64 is too long for a name
+            return _file(Path(path), noun, most)
     if len(cell) > most * 2:
         raise UserError(_large(noun, len(cell) * 3 // 4, most))
     try:

@@ -107,6 +107,7 @@ class TextInput:
         self.max_length = max_length
         self._latest: tuple[tuple[str, str | None, int], Encoded] | None = None
         self.beside: dict[str, Modality] = {}
+        self.files = True  # whether a cell may name a file of this machine
         self._latest_beside: dict[str, tuple[Any, tuple[Segment, int]]] = {}
         self.vocab_size: int = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
 
