@@ -116,13 +116,16 @@ def test_a_model_made_of_a_servers_text_reads_no_files_either(
     path = tmp_path / "photo.png"
     path.write_bytes(picture(4))
     readers = dict(model.text.beside)
-    monkeypatch.setattr(model.text, "files", False)
+    monkeypatch.setattr(model.text, "files", True)  # put back at the end
+    model.text.refuse_files()
     other = Model(model.encoder, model.text, model.tasks)
     try:
         with pytest.raises(UserError, match="no base64"):
             other.text.segment("image", str(path), None)
     finally:
         model.text.beside = readers
+        for reader in readers.values():
+            reader.files = True
 
 
 def test_what_is_kept_is_kept_for_these_bytes(client: httpx.Client, picture: Make) -> None:

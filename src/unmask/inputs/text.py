@@ -183,6 +183,12 @@ class TextInput:
         cut = (sides[0][kept:], sides[1][room - kept :])
         return whole.without(np.concatenate(cut))
 
+    def refuse_files(self) -> None:
+        """From now on no cell may name a file of this machine, whichever model reads by this."""
+        self.files = False
+        for reader in self.beside.values():
+            reader.files = False
+
     def segment(
         self, modality: str, cell: Any, rng: np.random.Generator | None
     ) -> tuple[Segment, int]:

@@ -272,9 +272,7 @@ def main() -> None:
     try:
         path = resolve(first[0]["source"])
         model = load(path)
-        model.text.files = False  # nobody's request names a file of this machine
-        for reader in model.text.beside.values():
-            reader.files = False
+        model.text.refuse_files()  # nobody's request names a file of this machine
         said = hello(model, path)
         model.encode("a")  # what is slow only once
     except UserError as error:
