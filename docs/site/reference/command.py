@@ -35,7 +35,7 @@ def make() -> str:
             for parameter in command.params
         ]
         if rows:
-            parts.append(table(["", "type", "default", ""], rows))
+            parts.append(table(["option", "type", "default", "what it is"], rows))
     return "\n".join(parts)
 
 

@@ -33,7 +33,7 @@ def make() -> str:
             for key, own in schema.get("properties", {}).items()
         ]  # fmt: skip
         if rows:
-            parts.append(table(["key", "type", "default", ""], rows))
+            parts.append(table(["key", "type", "default", "what it is"], rows))
     return "\n".join(parts)
 
 

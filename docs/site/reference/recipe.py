@@ -45,7 +45,7 @@ def make() -> str:
         parts.append(f"## {name}\n\n{safe(_about(model))}\n")
         if model in kinds:
             parts.append(f"`kind: {name}`, [what every task has](#every-task), and:\n")
-        parts.append(table(["key", "type", "default", ""], rows))
+        parts.append(table(["key", "type", "default", "what it is"], rows))
     return "\n".join(parts)
 
 
