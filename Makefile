@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: setup demo test test-slow lint site bench-setup browser clean
+.PHONY: setup demo test test-slow lint audit site bench-setup browser clean
 setup: $(VENV)/.ready
 
 # Torch first, at its pinned version: an open range would fetch gigabytes of CUDA builds.
@@ -43,6 +43,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Known vulnerabilities of the pinned packages; it needs the network.
+audit: setup
+	.ci/audit
 
 # Both languages, into site/; open site/index.html.
 site: setup
