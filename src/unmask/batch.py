@@ -158,6 +158,8 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with every tensor on `device`."""
+        if self.owner.device == torch.device(device):
+            return self
 
         def move(value: Any) -> Any:
             if isinstance(value, Tensor):
@@ -198,15 +200,28 @@ def collate(examples: Iterable[Example], width: int = 0) -> Batch:
 
     With `width` 0 each sequence has a row of its own. The grid is as wide as its fullest row.
     """
-    examples = list(examples)
-    sequences = [sequence for example in examples for sequence in example.sequences]
+    (batch,) = collate_alike([list(examples)], width)
+    return batch
+
+
+def collate_alike(parts: List[List[Example]], width: int = 0) -> list[Batch]:
+    """The same for several lists of examples, of the very same sequences: on one grid.
+
+    Each batch has what its own examples want, and their truth.
+    """
+    grid, start = _grid([s for example in parts[0] for s in example.sequences], width)
+    return [Batch(**grid, **_wants(examples, start)) for examples in parts]
+
+
+def _grid(sequences: List[Sequence], width: int) -> tuple[dict[str, Any], np.ndarray]:
+    """A batch's fields that sequences alone decide, and the flat index where each begins (S,)."""
     lengths = [s.length for s in sequences]
     rows = pack_rows(lengths, max(width, *lengths) if width and lengths else 0)
     T = max((sum(sequences[i].length for i in row) for row in rows), default=0)
     owner, position, segment, limit = np.zeros((4, len(rows), T), dtype=np.int64)
     features: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
     places: dict[str, list[np.ndarray]] = {}
-    start = np.zeros(len(sequences), dtype=np.int64)  # flat index of each sequence's first position
+    start = np.zeros(len(sequences), dtype=np.int64)
     for b, row in enumerate(rows):
         t = 0
         for s in row:
@@ -228,31 +243,38 @@ def collate(examples: Iterable[Example], width: int = 0) -> Batch:
                 if part.place is not None:
                     places.setdefault(part.modality, []).append(part.place)
                 t += m
-    wanted = [positions for example in examples for positions in example.wanted]
-    return Batch(
-        owner=torch.from_numpy(owner),
-        position=torch.from_numpy(position),
-        segment=torch.from_numpy(segment),
-        limit=torch.from_numpy(limit),
-        features={
+    grid = {
+        "owner": torch.from_numpy(owner),
+        "position": torch.from_numpy(position),
+        "segment": torch.from_numpy(segment),
+        "limit": torch.from_numpy(limit),
+        "features": {
             name: (torch.from_numpy(np.concatenate(v)), torch.from_numpy(np.concatenate(i)))
             for name, (v, i) in features.items()
         },
-        wanted=_whole([start[s] + positions for s, positions in enumerate(wanted)]),
-        wanted_owner=_whole([np.full(len(p), s) for s, p in enumerate(wanted)]),
-        group=_whole([np.full(len(e.sequences), i) for i, e in enumerate(examples)]),
-        places={name: _whole(parts) for name, parts in places.items()},
-        truth={
+        "places": {name: _whole(parts) for name, parts in places.items()},
+        "plain": len(rows) == len(sequences)
+        and all(s.length == T and s.prefix is None for s in sequences),
+    }
+    return grid, start
+
+
+def _wants(examples: List[Example], start: np.ndarray) -> dict[str, Any]:
+    """A batch's fields that say what its examples want of sequences that begin at `start`."""
+    wanted = [positions for example in examples for positions in example.wanted]
+    return {
+        "wanted": _whole([start[s] + positions for s, positions in enumerate(wanted)]),
+        "wanted_owner": _whole([np.full(len(p), s) for s, p in enumerate(wanted)]),
+        "group": _whole([np.full(len(e.sequences), i) for i, e in enumerate(examples)]),
+        "truth": {
             name: torch.from_numpy(np.concatenate([e.truth[name] for e in examples]))
             for name in (examples[0].truth if examples else ())
         },
-        plain=len(rows) == len(sequences)
-        and all(s.length == T and s.prefix is None for s in sequences),
-    )
+    }
 
 
 def together(batches: List[Batch]) -> Batch:
-    """One grid for batches of the very same sequences, which wants what each of them does in turn.
+    """One batch of several on one grid, which wants what each of them does in turn.
 
     It holds no truth: that is each batch's own.
     """

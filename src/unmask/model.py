@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from unmask.batch import Batch, Example, collate, together
+from unmask.batch import Batch, Example, collate, collate_alike, together
 from unmask.encoder import Encoder, Form, Hidden, Pooling
 from unmask.errors import UserError
 from unmask.inputs.readers import readers
@@ -357,7 +357,7 @@ class Model(nn.Module):
 
         def think(own: Sequence[Joint]) -> list[tuple[Answer, ...]]:
             apart = list(zip(*(joint.parts for joint in own), strict=True))
-            batches = [self.grid(part) for part in apart]
+            batches = self.grids(apart)
             outputs = self.shared_outputs(tasks, batches)
             found = [task.answers(outputs[k], batches[k], apart[k]) for k, task in enumerate(tasks)]
             return list(zip(*found, strict=True))
@@ -367,7 +367,13 @@ class Model(nn.Module):
 
     def grid(self, examples: Iterable[Example]) -> Batch:
         """Examples for the encoder, where the weights are: packed, or in rows for a form."""
-        return collate(examples, 0 if self.form else ROW_TOKENS).to(self.device)
+        (batch,) = self.grids([list(examples)])
+        return batch
+
+    def grids(self, parts: Sequence[Sequence[Example]]) -> list[Batch]:
+        """The same for several lists of examples, of the very same sequences: on one grid."""
+        batches = collate_alike(parts, 0 if self.form else ROW_TOKENS)
+        return [batch.to(self.device) for batch in batches]
 
     def run(
         self,
@@ -384,7 +390,8 @@ class Model(nn.Module):
         A form has one sequence a row, and several batches under way at a time; not so where
         `finish` asks the encoder itself, and not `by_form`.
         """
-        self.eval()
+        if any(module.training for module in self.modules()):
+            self.eval()  # it costs more than to look
         form = self.form if by_form else None
 
         def compute(own: Sequence[SomeExample]) -> Sequence[Result]:
