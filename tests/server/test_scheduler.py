@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unmask.server.asks import Answered
 from unmask.server.cache import Cache
 from unmask.server.errors import Refusal
 from unmask.server.scheduler import Queue, Unit
@@ -99,6 +102,7 @@ def test_what_nobody_waits_for_costs_nothing() -> None:
     waiting.drop(first)
     waiting.drop(first)
     assert (waiting.tokens, len(waiting)) == (50, 1)
+    assert not first.work  # its text goes at once, its place when its turn comes
     assert waiting.take() == [second]
     waiting.drop(second)  # it has begun: it is computed
     assert not second.dropped
@@ -139,17 +143,38 @@ def test_everything_comes_exactly_once(made: list[tuple[int, str, bool]], budget
 
 
 def test_the_cache_is_bounded_and_forgets_the_oldest() -> None:
-    held: Cache[int] = Cache(4000)
+    held: Cache[int] = Cache(13_000)
     keys = [bytes([i]) for i in range(20)]
     for i, key in enumerate(keys):
         held.put(key, i, 100)
         assert held.get(keys[0]) == 0  # it is used all the time
-        assert held.bytes <= 4000
+        assert held.bytes <= 13_000
     assert [held.get(key) for key in keys] == [0, *itertools.repeat(None, 7), *range(8, 20)]
     held.put(b"huge", 1, 401)
     assert held.get(b"huge") is None
     held.put(keys[0], 5, 0)
     assert held.get(keys[0]) == 5
+
+
+@pytest.mark.parametrize("vector", [False, True])
+def test_the_cache_counts_the_memory_that_it_takes(vector: bool) -> None:
+    held: Cache[Answered] = Cache(1 << 24)
+
+    def answer(i: int) -> Answered:
+        if vector:
+            return Answered(5, 0, vector=np.frombuffer(np.float32(i).tobytes() * 384, np.float32))
+        return Answered(5, 0, raw=b'{"answer": {"label": "%d"}}' % i, computed=i / 7, queued=i / 9)
+
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for i in range(2000):
+            one = answer(i)
+            held.put(i.to_bytes(32), one, one.size)
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert 0.5 * held.bytes < taken < 1.1 * held.bytes
 
 
 def test_an_explanation_that_alone_takes_too_long_is_refused() -> None:

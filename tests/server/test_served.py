@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -130,6 +131,23 @@ def test_the_same_is_computed_once_and_kept(served: Served, loop: asyncio.Runner
     loop.run(check())
 
 
+def test_texts_of_the_same_tokens_have_each_their_own_answer(
+    served: Served, loop: asyncio.Runner, model: Model
+) -> None:
+    async def check() -> None:
+        texts = ["ada lives in paris", "  Ada   LIVES in  PARIS"]
+        own = [rounded(answer.columns()) for answer in model.predict("names", texts)]
+        assert own[0]["tokens"] == own[1]["tokens"]
+        assert own[0] != own[1]  # what is quoted, and where it stands
+        asks = [Ask(text, "names") for text in texts]
+        for cached in (False, True):
+            found = [answered(one) for one in await served.ask(asks, 30)]
+            assert [rounded(one.record["answer"]) for one in found] == own
+            assert [one.cached for one in found] == [cached] * 2
+
+    loop.run(check())
+
+
 def test_without_a_cache_nothing_is_kept(served: Served, loop: asyncio.Runner) -> None:
     async def check() -> None:
         served.cache = Cache(0)
@@ -204,6 +222,65 @@ def test_a_dead_worker_is_replaced_and_its_requests_answered(
     loop.run(check())
 
 
+def test_what_lay_behind_what_killed_a_worker_is_not_blamed(bundle: Path) -> None:
+    async def check() -> None:
+        served = Served("tiny", str(bundle), Settings(workers=1), Metrics())
+        await served.start()
+        try:
+            give = served.pool._give
+
+            def deadly(worker: Worker, batch: list[Unit]) -> None:
+                give(worker, batch)
+                first = next(iter(worker.batches.values()))[0]
+                if any(unit.work["row"] == "poison" for unit in first):
+                    worker.process.send_signal(signal.SIGKILL)
+
+            served.pool._give = deadly  # type: ignore[method-assign]
+            rows = ["poison", *TEXTS]
+            asks = [asyncio.ensure_future(served.ask([Ask(row, "mood")], 30)) for row in rows]
+            poison, *others = [(await one)[0] for one in asks]
+            assert isinstance(poison, Refusal)
+            assert poison.status == 503
+            for one in others:
+                answered(one)
+            assert (served.queue.tokens, served.queue.running) == (0, 0)
+        finally:
+            await served.drain()
+
+    asyncio.run(check())
+
+
+def test_a_long_text_costs_what_it_takes_to_read(served: Served) -> None:
+    short = served.reader.read(Ask("red " * 40, "mood"))
+    book = served.reader.read(Ask("red " * 40_000, "mood"))
+    assert not isinstance(short, Refusal)
+    assert not isinstance(book, Refusal)
+    assert book.cost > book.tokens + 500 > short.cost + 500
+    assert served.reader.is_slow(Ask("red " * 40_000, "mood"))
+    assert not served.reader.is_slow(Ask("red " * 40, "mood"))
+
+
+def test_what_is_written_is_counted_from_its_beginning(
+    served: Served, loop: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reload waits for what is under way, and that begins with the reading."""
+    active = []
+    read = served._read
+
+    async def watched(asks: Any) -> Any:
+        active.append(served.active)
+        return await read(asks)
+
+    async def check() -> None:
+        await ready(served)
+        monkeypatch.setattr(served, "_read", watched)
+        _ = [part async for part in served.write(Ask(TEXTS[0], "translate"), 30)]
+        assert active == [1]
+        assert served.active == 0
+
+    loop.run(check())
+
+
 def test_a_worker_that_hangs_is_killed(served: Served, loop: asyncio.Runner) -> None:
     async def check() -> None:
         (pid,) = await ready(served)
@@ -249,10 +326,15 @@ def test_numbers_that_are_not_finite_are_refused(make_model: Callable[..., Model
     with ours, theirs:
         worker = Computing(theirs, broken)
         fine, wrong = TEXTS[:2]  # of the latter's tokens some are above 9
-        _, errors = worker._vectors([wrong, fine], None)
-        assert errors == [errors[0], None]
-        assert errors[0]["error"]["code"] == "not_finite"
+        (bad, good), vectors = worker._vectors([wrong, fine], None)
+        assert bad["error"]["code"] == "not_finite"
+        assert good == {"bytes": len(vectors)}
+        np.testing.assert_array_equal(
+            np.frombuffer(vectors, np.float32), broken.encode([fine])[0].numpy()
+        )
         units = [{"row": row, "tasks": ["mood", "names"]} for row in (fine, wrong)]
-        results = worker._answers(units, {})
+        results, records = worker._answers(units, {})
         assert ["error" in one for own in results for one in own] == [False, False, True, True]
-        assert results[0][0]["short"] == broken.predict("mood", fine)[0].short
+        first = json.loads(records[: results[0][0]["bytes"]])
+        assert first["short"] == broken.predict("mood", fine)[0].short
+        assert sum(one.get("bytes", 0) for own in results for one in own) == len(records)

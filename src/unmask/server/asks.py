@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from pydantic_core import from_json
 from tokenizers import Tokenizer
 
 from unmask.errors import UserError
@@ -25,6 +26,8 @@ from unmask.tasks import Row, Task
 log = logging.getLogger("unmask.server")
 
 _LONG = 1 << 12  # characters of a cell
+_PAGES = 1 << 16  # characters of a row, which take some hundredth of a second to tokenise
+CUT = 64  # tokens of a text beyond what is read take about as long as one that is computed
 
 
 @dataclass(frozen=True)
@@ -87,20 +90,29 @@ def _short(cell: Any) -> Any:
 
 @dataclass(frozen=True)
 class Answered:
-    """One answer. `record` holds a task's, `vector` (D,) float32 a text's.
+    """One answer: `vector` (D,) float32 is a text's; a task's, or why it answers so, is `raw` JSON.
 
-    An explanation is `raw`: JSON as it is sent on, since it may be large.
+    JSON is as the worker wrote it: it is small to keep, and what is only sent on is never read.
     """
 
     tokens: int
     dropped: int
-    record: Mapping[str, Any] = field(default_factory=dict)
     vector: np.ndarray | None = None
     raw: bytes = b""
     cached: bool = False
     queued: float = 0.0  # seconds that it waited
     computed: float = 0.0  # seconds that its batch took
-    size: int = 0  # bytes, for the cache
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """A task's answer, read anew each time: its `answer`, `short` in a line, how to `draw`."""
+        record: dict[str, Any] = from_json(self.raw)
+        return record
+
+    @property
+    def size(self) -> int:
+        """Bytes, for the cache."""
+        return len(self.raw) if self.vector is None else self.vector.nbytes
 
 
 @dataclass(frozen=True)
@@ -108,7 +120,7 @@ class Read:
     """An ask whose tokens are known; asks of the same `content` share a pass.
 
     Patches and frames are tokens too. `cost` is what the queue counts: the tokens that all passes
-    read, and what there is to decode.
+    read, those that were only cut off, and what there is to decode.
     """
 
     tokens: int
@@ -130,10 +142,14 @@ class Reader:
             record["name"]: task_from_record(record, self.text) for record in hello["tasks"]
         }
 
-    def reads_files(self, ask: Ask) -> bool:
-        """Whether its row may hold pictures or recordings."""
+    def is_slow(self, ask: Ask) -> bool:
+        """Whether its row may take long to read: pictures, recordings, texts of many pages."""
         task = self.tasks.get(ask.task or "")
-        return task is not None and bool(task.options.others)
+        if task is not None and task.options.others:
+            return True
+        cells = ask.row.values() if isinstance(ask.row, Mapping) else ask.row
+        cells = (cells,) if isinstance(cells, str) else cells
+        return sum(len(cell) for cell in cells if isinstance(cell, str)) > _PAGES
 
     def read(self, ask: Ask) -> Read | Refusal:
         """Tokenise, off the event loop; a Refusal says what is wrong with this ask alone."""
@@ -142,7 +158,8 @@ class Reader:
                 if not isinstance(ask.row, str):
                     return bad_input("a vector is of one text")
                 encoded = self.text.encode(ask.row)
-                return Read(len(encoded.ids), encoded.dropped, object(), len(encoded.ids))
+                price = len(encoded.ids) + encoded.dropped // CUT
+                return Read(len(encoded.ids), encoded.dropped, object(), price)
             task = self.tasks[ask.task]
             example = unseen(task, ask.row, 0)
             price = example.length if ask.why is None else cost(task, example, ask.why)
@@ -161,7 +178,7 @@ class Reader:
             files = tuple(one.digest for one in beside)
             content = (task.options.adapter, tuple(s.content for s in example.sequences), files)
         dropped = sum(sequence.dropped for sequence in example.sequences)
-        price += sum(one.work for one in beside) // WORK
+        price += sum(one.work for one in beside) // WORK + dropped // CUT
         return Read(example.length, dropped, content, price)
 
     def task(self, name: str) -> Task[Any, Any]:

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
 
-_OVERHEAD = 200  # bytes of an entry beside its value: the key and the dictionary's own
+_OVERHEAD = 900  # bytes of an entry beside its text or vector: key, objects, the dictionary's own
 
 
 class Cache(Generic[Value]):

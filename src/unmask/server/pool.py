@@ -48,7 +48,7 @@ class Worker:
     writer: asyncio.StreamWriter
     hello: dict[str, Any] = field(default_factory=dict)
     batches: dict[int, tuple[list[Unit], float]] = field(default_factory=dict)
-    writing: dict[int, asyncio.Queue[dict[str, Any]]] = field(default_factory=dict)
+    writing: dict[int, asyncio.Queue[Message]] = field(default_factory=dict)
     explaining: Explaining | None = None
 
     def tell(self, header: dict[str, Any]) -> None:
@@ -106,8 +106,10 @@ class Pool:
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
+        self.ready.clear()
         for worker in list(self._live):
             await self._end(worker)
+            self._refuse(worker)
 
     @property
     def pids(self) -> list[int]:
@@ -129,7 +131,7 @@ class Pool:
 
     async def write(
         self, task: str, row: Any, options: Mapping[str, Any]
-    ) -> AsyncGenerator[dict[str, Any], None]:
+    ) -> AsyncGenerator[Message, None]:
         """The messages of a text that is being written: `part`s, and at the end its `result`."""
         if not self.ready:
             raise Refusal(503, "not_ready", "no worker is ready; one is being started", 1.0)
@@ -144,7 +146,7 @@ class Pool:
         try:
             while not over:
                 message = await said.get()
-                over = "result" in message
+                over = "result" in message[0]
                 yield message
         finally:
             if worker.writing.pop(number, None) is not None and not over:
@@ -237,7 +239,7 @@ class Pool:
         header, body = message
         number = header["id"]
         if number in worker.writing:
-            worker.writing[number].put_nowait(header)
+            worker.writing[number].put_nowait(message)
             if "result" in header:
                 del worker.writing[number]
             return
@@ -252,45 +254,62 @@ class Pool:
             {key: (units, time.monotonic()) for key, (units, _) in worker.batches.items()}
         )
         # What was refused was not computed, and says nothing of how long that takes.
-        whole = not any(map(_failed, header["results"]))
+        whole = not any("error" in one for own in header["results"] for one in own)
         self.queue.finish(batch, header["seconds"] if whole else None)
         self.metrics.batch([unit.tokens for unit in batch], header["seconds"])
         self.feed()
-        width = len(body) // len(batch)
-        for i, (unit, result) in enumerate(zip(batch, header["results"], strict=True)):
-            unit.done((result, body[i * width : (i + 1) * width], header["seconds"]))
+        start = 0
+        for unit, own in zip(batch, header["results"], strict=True):
+            parts = []
+            for result in own:
+                end = start + result.get("bytes", 0)
+                parts.append((result, body[start:end]))
+                start = end
+            unit.done((parts, header["seconds"]))
 
     def _explained(self, worker: Worker, own: Explaining, message: Message) -> None:
         header, body = message
         worker.explaining = None
         # One that was cancelled, or refused, says nothing of how long they take.
-        whole = not own.cancelled and header["result"] is None
+        whole = not own.cancelled and "error" not in header["result"]
         self.explanations.finish([own.unit], header["seconds"] if whole else None)
         self.metrics.explained(header["seconds"])
         self.feed()
-        own.unit.done((header["result"], body, header["seconds"]))
+        own.unit.done(([(header["result"], body)], header["seconds"]))
 
     def _lost(self, worker: Worker) -> None:
         """Try once more what a dead worker had; refuse what was tried often enough."""
-        died = Refusal(503, "worker_died", "the process that computed this died", 1.0)
-        for batch, _ in worker.batches.values():
+        for i, (batch, _) in enumerate(worker.batches.values()):
             self.queue.finish(batch, None)
+            if i:  # it lay behind what was computed, and cannot be what it died of
+                for unit in batch:
+                    unit.tries -= 1
             self.queue.again([unit for unit in batch if unit.tries < TRIES])
             for unit in batch:
                 if unit.tries >= TRIES:
-                    unit.done(died)
+                    unit.done(_DIED)
         if (own := worker.explaining) is not None:
             self.explanations.finish([own.unit], None)
             if own.cancelled or own.unit.tries >= TRIES:
-                own.unit.done(died)
+                own.unit.done(_DIED)
             else:
                 self.explanations.again([own.unit])
             worker.explaining = None
-        error = {"code": died.code, "message": died.message}
-        for said in worker.writing.values():
-            said.put_nowait({"result": {"error": error}})
-        worker.batches, worker.writing = {}, {}
+        worker.batches = {}
+        self._refuse(worker)
         self.feed()
+
+    def _refuse(self, worker: Worker) -> None:
+        """Refuse all that a dead worker had and nobody will try again."""
+        for batch, _ in worker.batches.values():
+            for unit in batch:
+                unit.done(_DIED)
+        if worker.explaining is not None:
+            worker.explaining.unit.done(_DIED)
+        error = {"code": _DIED.code, "message": _DIED.message}
+        for said in worker.writing.values():
+            said.put_nowait(({"result": {"error": error}}, b""))
+        worker.batches, worker.writing, worker.explaining = {}, {}, None
 
     async def _spawn(self) -> Worker:
         """A new process that has loaded the model."""
@@ -334,7 +353,4 @@ class Pool:
         self._live.discard(worker)
 
 
-def _failed(result: Any) -> bool:
-    """Whether one of a unit's results is an error: a vector's, None if it is none, or a task's."""
-    each = result if isinstance(result, list) else [result]
-    return any(one is not None and "error" in one for one in each)
+_DIED = Refusal(503, "worker_died", "the process that computed this died", 1.0)

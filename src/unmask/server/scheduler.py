@@ -139,6 +139,7 @@ class Queue:
         """Nobody waits for a unit any more: it costs nothing from now on if it has not begun."""
         if not unit.dropped and not unit.started:
             unit.dropped = True
+            unit.work = {}  # it may be long, and its place in the queue is kept for a while
             self.tokens -= unit.tokens
 
     def take(self) -> list[Unit]:

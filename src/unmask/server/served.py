@@ -31,7 +31,8 @@ class _Flight:
 
     future: asyncio.Future[Outcome]
     read: Read
-    unit: Unit | None = None
+    unit: Unit
+    fellows: Mapping[bytes, _Flight]  # all asks of its unit, its own too
     waiters: int = 0
 
 
@@ -60,8 +61,8 @@ class Served:
         )
         self.cache: Cache[Answered] = Cache(options.cache_bytes)
         self.active = 0  # requests that are with this model
-        # Headers of strange files may take seconds to read; texts do not wait behind them.
-        self._files = ThreadPoolExecutor(2, "headers")
+        # Strange files and books may take seconds to read; texts do not wait behind them.
+        self._slow = ThreadPoolExecutor(2, "slow")
         self._flights: dict[bytes, _Flight] = {}
 
     async def start(self) -> None:
@@ -75,7 +76,7 @@ class Served:
         while self.active:
             await asyncio.sleep(0.02)
         await self.pool.stop()
-        self._files.shutdown(wait=False)
+        self._slow.shutdown(wait=False)
 
     @property
     def form(self) -> str:
@@ -106,7 +107,7 @@ class Served:
         except TimeoutError:
             message = f"no answer within {seconds:g} s"
             wait = self._queue_of(asks[0]).wait
-            if any(one.unit and not one.unit.started for one in joined.values()):
+            if any(not one.unit.started for one in joined.values()):
                 raise overloaded(f"{message}: its turn did not come", wait) from None
             raise Refusal(504, "too_late", message, max(1.0, wait)) from None
         finally:
@@ -120,21 +121,21 @@ class Served:
         rows = digests(asks)
         keys = [ask.key(self.version, row) for ask, row in zip(asks, rows, strict=True)]
         found: dict[bytes, Outcome] = {}
-        new: dict[bytes, Ask] = {}
-        for key, ask in zip(keys, asks, strict=True):
+        new: dict[bytes, tuple[Ask, bytes]] = {}
+        for key, ask, row in zip(keys, asks, rows, strict=True):
             held = self.cache.get(key)
             if held is not None:
                 found[key] = replace(held, cached=True)
             elif not self._join(key, joined):
-                new[key] = ask
-        read = await self._read(list(new.values()))
+                new[key] = (ask, row)
+        read = await self._read([ask for ask, _ in new.values()])
         # From here to the next wait nobody else can change what is under way.
-        fresh: dict[bytes, tuple[Ask, Read]] = {}
-        for (key, ask), one in zip(new.items(), read, strict=True):
+        fresh: dict[bytes, tuple[Ask, bytes, Read]] = {}
+        for (key, (ask, row)), one in zip(new.items(), read, strict=True):
             if isinstance(one, Refusal):
                 found[key] = one
             elif not self._join(key, joined):
-                fresh[key] = (ask, one)
+                fresh[key] = (ask, row, one)
         if fresh:
             self._take_on(fresh, seconds)
             for key in fresh:
@@ -149,21 +150,21 @@ class Served:
 
     async def write(self, ask: Ask, seconds: float) -> AsyncGenerator[str | Answered, None]:
         """The parts of a text as they are written, and at the end the whole answer."""
-        (read,) = await self._read([ask])
-        if isinstance(read, Refusal):
-            raise read
         deadline = time.monotonic() + seconds
         self.active += 1
         try:
+            (read,) = await self._read([ask])
+            if isinstance(read, Refusal):
+                raise read
             messages = self.pool.write(str(ask.task), ask.row, ask.options)
             async with aclosing(messages):
                 while True:
                     left = deadline - time.monotonic()
-                    message = await asyncio.wait_for(anext(messages), max(left, 0.001))
-                    if "part" in message:
-                        yield message["part"]
+                    said, body = await asyncio.wait_for(anext(messages), max(left, 0.001))
+                    if "part" in said:
+                        yield said["part"]
                         continue
-                    outcome = _outcome(read, message["result"])
+                    outcome = _outcome(read, said["result"], body)
                     if isinstance(outcome, Refusal):
                         raise outcome
                     self.metrics.count(self.name, [outcome])
@@ -193,18 +194,21 @@ class Served:
         if not asks:
             return []
         began = time.perf_counter()
-        own = self._files if any(map(self.reader.reads_files, asks)) else None
+        own = self._slow if any(map(self.reader.is_slow, asks)) else None
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(own, lambda: [*map(self.reader.read, asks)])
         self.metrics.stage.labels(self.name, "tokenise").observe(time.perf_counter() - began)
         return found
 
-    def _take_on(self, fresh: Mapping[bytes, tuple[Ask, Read]], seconds: float) -> None:
-        """Queue what is new, in units of asks that share a pass; all of it or nothing."""
+    def _take_on(self, fresh: Mapping[bytes, tuple[Ask, bytes, Read]], seconds: float) -> None:
+        """Queue what is new, in units of asks that share a pass; all of it or nothing.
+
+        Rows of the same tokens may be different texts, whose answers quote them: each has its own.
+        """
         groups: dict[Any, list[bytes]] = {}
-        for key, (ask, read) in fresh.items():
-            groups.setdefault((ask.lane, read.content), []).append(key)
-        total = sum(fresh[keys[0]][1].cost for keys in groups.values())
+        for key, (ask, row, read) in fresh.items():
+            groups.setdefault((ask.lane, row, read.content), []).append(key)
+        total = sum(fresh[keys[0]][2].cost for keys in groups.values())
         first = next(iter(fresh.values()))[0]
         queue = self._queue_of(first)
         if first.why is None:
@@ -214,32 +218,27 @@ class Served:
         units = []
         loop = asyncio.get_running_loop()
         for keys in groups.values():
-            flights = [_Flight(loop.create_future(), fresh[key][1]) for key in keys]
             asks = [fresh[key][0] for key in keys]
-            unit = Unit(asks[0].lane, flights[0].read.cost, _work(asks))
-            unit.done = partial(self._land, keys, flights, unit)
-            for key, flight in zip(keys, flights, strict=True):
-                flight.unit = unit
-                self._flights[key] = flight
+            unit = Unit(asks[0].lane, fresh[keys[0]][2].cost, _work(asks))
+            flights: dict[bytes, _Flight] = {}
+            for key in keys:
+                flights[key] = _Flight(loop.create_future(), fresh[key][2], unit, flights)
+            unit.done = partial(self._land, flights, unit)
+            self._flights.update(flights)
             units.append(unit)
         queue.add(units)
 
-    def _land(
-        self, keys: Sequence[bytes], flights: Sequence[_Flight], unit: Unit, answer: Any
-    ) -> None:
+    def _land(self, flights: Mapping[bytes, _Flight], unit: Unit, answer: Any) -> None:
         """Hand a unit's answers to all who wait for them, and keep them."""
-        for i, (key, flight) in enumerate(zip(keys, flights, strict=True)):
+        for i, (key, flight) in enumerate(flights.items()):
             if self._flights.get(key) is flight:
                 del self._flights[key]
             if isinstance(answer, Refusal):
                 outcome: Outcome = answer
             else:
-                results, body, computed = answer
-                result = results[i] if isinstance(results, list) else results
-                if "why" in unit.work:
-                    outcome = _explanation(flight.read, result, body)
-                else:
-                    outcome = _outcome(flight.read, result, body)
+                parts, computed = answer
+                result, body = parts[i]
+                outcome = _outcome(flight.read, result, body, vector="text" in unit.work)
                 if isinstance(outcome, Answered):
                     self.cache.put(key, outcome, outcome.size)
                     queued = unit.started - unit.born
@@ -252,10 +251,7 @@ class Served:
     def _leave(self, flight: _Flight) -> None:
         """One waits no more; a unit for which nobody does is not computed."""
         flight.waiters -= 1
-        if flight.waiters or flight.future.done() or flight.unit is None:
-            return
-        own = [key for key, one in self._flights.items() if one.unit is flight.unit]
-        if any(self._flights[key].waiters for key in own):
+        if flight.future.done() or any(one.waiters for one in flight.fellows.values()):
             return
         if flight.unit.started:
             if "why" not in flight.unit.work:
@@ -265,8 +261,9 @@ class Served:
             queue = self.explanations if "why" in flight.unit.work else self.queue
             queue.drop(flight.unit)
         self.metrics.of(self.name).event("cancelled")
-        for key in own:
-            self._flights.pop(key).future.cancel()
+        for key, one in flight.fellows.items():
+            del self._flights[key]
+            one.future.cancel()
 
 
 def _work(asks: Sequence[Ask]) -> dict[str, Any]:
@@ -279,24 +276,14 @@ def _work(asks: Sequence[Ask]) -> dict[str, Any]:
     return {"row": first.row, "tasks": [a.task for a in asks], "options": dict(first.options)}
 
 
-def _outcome(read: Read, result: Any, body: bytes = b"") -> Outcome:
+def _outcome(read: Read, result: Mapping[str, Any], body: bytes, vector: bool = False) -> Outcome:
     """What a worker said of one ask."""
-    if isinstance(result, Mapping) and "error" in result:
+    if "error" in result:
         return _refusal(result["error"])
-    if body:
-        vector = np.frombuffer(body, dtype=np.float32)
-        return Answered(read.tokens, read.dropped, vector=vector, size=len(body))
-    # A kind that reads windows knows best what it cut; it says so in its answer.
-    own = result["answer"]
-    tokens, dropped = own.get("tokens", read.tokens), own.get("dropped", read.dropped)
-    return Answered(tokens, dropped, record=result, size=len(repr(result)))
-
-
-def _explanation(read: Read, result: Mapping[str, Any] | None, body: bytes) -> Outcome:
-    """The same of an explanation: what was wrong, or its JSON."""
-    if result is not None:
-        return _refusal(result["error"])
-    return Answered(read.tokens, read.dropped, raw=body, size=len(body))
+    if vector:
+        return Answered(read.tokens, read.dropped, vector=np.frombuffer(body, dtype=np.float32))
+    tokens, dropped = result.get("tokens", read.tokens), result.get("dropped", read.dropped)
+    return Answered(tokens, dropped, raw=body)
 
 
 def _refusal(error: Mapping[str, str]) -> Refusal:

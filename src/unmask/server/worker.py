@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("unmask")
 
 Error = dict[str, Any]
+Result = dict[str, Any]  # how many `bytes` of the message's body are its answer, or an `error`
 
 
 class Worker:
@@ -71,21 +72,20 @@ class Worker:
             parts = self.model.write(told["task"], _row(told["row"]), **told["options"])
             self.writing[number] = parts
         elif told["do"] == "encode":
-            vectors, errors = self._vectors(told["texts"], told["width"])
-            seconds = time.perf_counter() - began
-            self._say({"id": number, "seconds": seconds, "results": errors}, vectors)
+            own, body = self._vectors(told["texts"], told["width"])
+            self._say({"id": number, **_since(began), "results": [[one] for one in own]}, body)
         else:
-            results = self._answers(told["units"], told["options"])
-            seconds = time.perf_counter() - began
-            self._say({"id": number, "seconds": seconds, "results": results})
+            results, body = self._answers(told["units"], told["options"])
+            self._say({"id": number, **_since(began), "results": results}, body)
 
     def _answers(
         self, units: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
-    ) -> list[list[Any]]:
-        """For each unit one result a task: a record, or what was wrong with it alone."""
+    ) -> tuple[list[list[Result]], bytes]:
+        """For each unit one result a task, and their records."""
         from unmask.jobs import unseen
 
         results: list[list[Any]] = [[None] * len(unit["tasks"]) for unit in units]
+        records: list[bytes] = []
         places, jobs = [], []
         for i, unit in enumerate(units):
             for k, name in enumerate(unit["tasks"]):
@@ -98,18 +98,19 @@ class Worker:
         try:
             found = [self._record(answer) for answer in self.model.answers_to(jobs, options)]
         except Exception:  # one of them, perhaps: each by itself then
-            found = [_NOT_FINITE] * len(jobs)
-        for (i, k), job, record in zip(places, jobs, found, strict=True):
+            found = [None] * len(jobs)
+        for (i, k), job, one in zip(places, jobs, found, strict=True):
             # A number that is not finite spoils those that share its grid.
-            results[i][k] = self._alone(job, options) if record is _NOT_FINITE else record
-        return results
+            results[i][k], record = one or self._alone(job, options)
+            records.append(record)
+        return results, b"".join(records)
 
-    def _alone(self, job: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    def _alone(self, job: Any, options: Mapping[str, Any]) -> tuple[Result, bytes]:
         try:
             (answer,) = self.model.answers_to([job], options)
         except Exception as error:
-            return _wrong(error)
-        return self._record(answer)
+            return _wrong(error), b""
+        return self._record(answer) or (_NOT_FINITE, b"")
 
     def _explain(self, told: Mapping[str, Any]) -> None:
         """An explanation, as JSON behind its header. Between its passes others have their turn."""
@@ -127,21 +128,21 @@ class Worker:
                 raise _Cancelled
 
         self.explaining[number] = True
-        body, error = b"", None
+        body = b""
         try:
             found = self._explained(told, Pace(told["positions"], pause)).model_dump()
         except _Cancelled:
-            error = _CANCELLED
+            result = _CANCELLED
         except Exception as failure:
-            error = _wrong(failure)
+            result = _wrong(failure)
         else:
             try:
                 body = json.dumps(found, allow_nan=False).encode()
+                result = {"bytes": len(body)}
             except ValueError:
-                error = _NOT_FINITE
+                result = _NOT_FINITE
         del self.explaining[number]
-        seconds = time.perf_counter() - began - away
-        self._say({"id": number, "seconds": seconds, "result": error}, body)
+        self._say({"id": number, **_since(began + away), "result": result}, body)
 
     def _explained(self, told: Mapping[str, Any], pace: Pace) -> BaseModel:
         from unmask.explain.explain import attention_at, explain
@@ -155,20 +156,24 @@ class Worker:
             pace=pace,
         )  # fmt: skip
 
-    def _record(self, answer: Answer) -> dict[str, Any]:
-        record = {"draw": answer.draw, "short": answer.short, "answer": answer.columns()}
+    def _record(self, answer: Answer) -> tuple[Result, bytes] | None:
+        """An answer's result and its record; None where a number of it is not finite."""
+        columns = answer.columns()
+        record = {"draw": answer.draw, "short": answer.short, "answer": columns}
         try:
-            json.dumps(record, allow_nan=False)
+            written = json.dumps(record, allow_nan=False).encode()
         except ValueError:
-            return _NOT_FINITE
-        return record
+            return None
+        # A kind that reads windows knows best what it cut; it says so in its answer.
+        counts = {name: columns[name] for name in columns.keys() & {"tokens", "dropped"}}
+        return {**counts, "bytes": len(written)}, written
 
-    def _vectors(self, texts: Sequence[str], width: int | None) -> tuple[bytes, list[Any]]:
-        """Vectors as raw float32, and for each text None or what was wrong with it."""
+    def _vectors(self, texts: Sequence[str], width: int | None) -> tuple[list[Result], bytes]:
+        """For each text its result, and their vectors as raw float32."""
         import numpy as np
 
         size = width or self.model.encoder.config.hidden_size
-        errors: list[Any] = [None] * len(texts)
+        results: list[Result] = [{"bytes": 4 * size}] * len(texts)
         try:
             vectors = self.model.encode(texts, width=width).numpy()
         except Exception:
@@ -177,10 +182,12 @@ class Worker:
             try:
                 vectors[i] = self.model.encode(texts[i], width=width)[0].numpy()
             except Exception as error:
-                errors[i] = _wrong(error)
+                results[i] = _wrong(error)
             else:
-                errors[i] = None if np.isfinite(vectors[i]).all() else _NOT_FINITE
-        return np.ascontiguousarray(vectors, dtype=np.float32).tobytes(), errors
+                if not np.isfinite(vectors[i]).all():
+                    results[i] = _NOT_FINITE
+        whole = ["bytes" in result for result in results]
+        return results, np.ascontiguousarray(vectors[whole], dtype=np.float32).tobytes()
 
     def _advance(self, number: int) -> None:
         """One part more of a text that is being written."""
@@ -188,7 +195,8 @@ class Worker:
             self._say({"id": number, "part": next(self.writing[number])})
             return
         except StopIteration as end:
-            self._say({"id": number, "result": self._record(end.value)})
+            result, record = self._record(end.value) or (_NOT_FINITE, b"")
+            self._say({"id": number, "result": result}, record)
         except Exception as error:
             self._say({"id": number, "result": _wrong(error)})
         del self.writing[number]
@@ -219,6 +227,10 @@ def _wrong(error: Exception) -> Error:
     return {
         "error": {"code": "model_failed", "message": f"the model failed: {type(error).__name__}"}
     }
+
+
+def _since(began: float) -> dict[str, float]:
+    return {"seconds": time.perf_counter() - began}
 
 
 def _row(row: Any) -> Any:
