@@ -55,6 +55,6 @@ class Client:
     async def __aenter__(self) -> Client:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, *how: object) -> None:
         for _, writer in self.idle:
             writer.close()
