@@ -4,8 +4,7 @@ Schemathesis makes requests, right and wrong ones, from the server's own OpenAPI
 the names of tasks and models are those that are served: a random name would only be looked for.
 (The hand-made set of what strangers send is tests/server/test_hostile.py.) Memory is PSS, a hundred
 times; its level is what it was after the first tenth, and the most after that is compared with it.
-About 100 requests a second of a tiny bundle, so 20,000 take some four minutes, on a machine that is
-shared longer. The exit code is 1 where a verdict is "false".
+Making a request costs more than answering it. The exit code is 1 where a verdict is "false".
 
     .venv/bin/python bench/hostile.py BUNDLE --requests 20000 --json
 """
