@@ -72,7 +72,7 @@ def measure(server: Running, options: argparse.Namespace) -> dict[int, list[dict
                     }
 
                 tally = asyncio.run(closed(server.url, request, clients, options.seconds))
-                said[side] = tally.summary(options.seconds)
+                said[side] = tally.summary()
             said["cost"] = said["one"]["per_second"] / said["six"]["per_second"]
             rounds.append(said)
             print(clients, json.dumps(said), file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import re
@@ -16,11 +17,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
+from wire import Client
 
 Request = tuple[str, Any]  # path, and the body's value
+Check = Callable[[int, Any], bool]  # is this the right answer to the request of this number?
+ASKED = ("/embed", "other")  # the door refuses before it knows a route: these are under "other"
+REFUSED = ConnectionRefusedError.__name__  # the fate of what nobody listened to
 
 
 class Running:
@@ -70,11 +76,21 @@ class Running:
         """One request."""
         return httpx.get(self.url + path, timeout=60)
 
+    def counted(self, sample: str, label: str, routes: Sequence[str] = ()) -> dict[str, float]:
+        """A figure of /metrics, summed for each value of a label (of some routes only)."""
+        found: dict[str, float] = {}
+        for family in text_string_to_metric_families(self.get("/metrics").text):
+            for one in family.samples:
+                if one.name == sample and (not routes or one.labels["route"] in routes):
+                    key = one.labels[label]
+                    found[key] = found.get(key, 0.0) + one.value
+        return found
+
     def processes(self) -> list[int]:
         """The server's process id, and its children's."""
         own = self.process.pid
-        children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
-        return [own, *map(int, children)]
+        children = [one.read_text() for one in Path(f"/proc/{own}/task").glob("*/children")]
+        return [own, *map(int, " ".join(children).split())]
 
     def cpu_seconds(self) -> list[float]:
         """Processor time so far: of the server, and of each of its workers."""
@@ -86,49 +102,71 @@ class Running:
         return found
 
     def memory_mb(self) -> float:
-        """Resident memory of the server and its workers."""
-        page = os.sysconf("SC_PAGE_SIZE")
+        """Memory of the server and its workers; what they share is counted once (PSS)."""
         total = 0
         for one in self.processes():
-            total += int(Path(f"/proc/{one}/statm").read_text().split()[1]) * page
-        return total / 2**20
+            lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
+            total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        return total / 2**10
+
+
+class Fate(NamedTuple):
+    """What became of one request."""
+
+    due: float  # when it was to be sent, on the monotonic clock
+    seconds: float  # from then until it was answered, or failed
+    fate: str  # the status, or the name of the error
+    right: bool  # what was answered, as far as it was checked
 
 
 class Tally:
-    """The fate of every request, and how long those took that were answered."""
+    """The fate of every request of a load of so many seconds."""
 
-    def __init__(self) -> None:
-        self.fates: Counter[str] = Counter()
-        self.sent = 0
-        self.seconds: list[float] = []
-        self.finished: list[float] = []  # when, on the monotonic clock
+    def __init__(self, seconds: float) -> None:
+        self.began = time.monotonic()
+        self.seconds = seconds
+        self.all: list[Fate] = []
 
-    def summary(self, seconds: float) -> dict[str, Any]:
-        """Throughput of what was answered, and its latencies in milliseconds."""
-        answered = self.fates["200"]
+    @property
+    def fates(self) -> Counter[str]:
+        """How often each fate was."""
+        return Counter(one.fate for one in self.all)
+
+    def summary(self) -> dict[str, Any]:
+        """What was answered a second before time was up, and all latencies in milliseconds."""
+        answered = [one for one in self.all if one.fate == "200"]
+        end = self.began + self.seconds
         found = {
-            "sent": self.sent,
+            "sent": len(self.all),
             "fates": dict(self.fates),
-            "unexplained": self.sent - self.fates.total(),
-            "per_second": answered / seconds,
+            "wrong_answers": sum(not one.right for one in answered),
+            "per_second": sum(one.due + one.seconds <= end for one in answered) / self.seconds,
         }
-        if len(self.seconds) > 1:
-            cuts = statistics.quantiles(self.seconds, n=100, method="inclusive")
+        if len(answered) > 1:
+            cuts = statistics.quantiles(
+                (one.seconds for one in answered), n=100, method="inclusive"
+            )
             found |= {"p50_ms": 1e3 * cuts[49], "p99_ms": 1e3 * cuts[98]}
         return found
 
 
 async def closed(
-    url: str, requests: Callable[[int], Request], clients: int, seconds: float
+    url: str,
+    requests: Callable[[int], Request],
+    clients: int,
+    seconds: float,
+    check: Check | None = None,
 ) -> Tally:
     """So many clients, each of which asks again when it was answered."""
-    tally, until = Tally(), time.monotonic() + seconds
+    tally = Tally(seconds)
 
     async def one(number: int) -> None:
-        async with httpx.AsyncClient(base_url=url, timeout=120) as client:
+        async with Client(url) as client:
             i = number
-            while time.monotonic() < until:
-                await _ask(client, requests(i), tally)
+            while (now := time.monotonic()) < tally.began + seconds:
+                await _ask(client, i, requests(i), now, tally, check)
+                if tally.all[-1].fate == REFUSED:
+                    await asyncio.sleep(0.05)  # nobody is there: no need to ask all the time
                 i += clients
 
     await asyncio.gather(*(one(i) for i in range(clients)))
@@ -138,36 +176,43 @@ async def closed(
 async def open_loop(
     url: str, requests: Callable[[int], Request], rate: float, seconds: float, seed: int = 0
 ) -> Tally:
-    """Requests at times of chance, so many a second, whether earlier ones were answered or not."""
-    tally, rng, asked = Tally(), random.Random(seed), set()
-    limits = httpx.Limits(max_connections=512, max_keepalive_connections=512)
-    async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as client:
-        due = began = time.monotonic()
-        number = 0
-        while due < began + seconds:
+    """So many requests a second at times of chance, whether earlier ones were answered or not.
+
+    The number is exact and only the times are of chance, so that runs compare. Latency begins
+    when a request was due, even where the client was late.
+    """
+    rng = random.Random(seed)
+    dues = sorted(rng.uniform(0, seconds) for _ in range(round(rate * seconds)))
+    async with Client(url) as client:
+        asked, tally = [], Tally(seconds)
+        for number, after in enumerate(dues):
+            due = tally.began + after
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            task = asyncio.create_task(_ask(client, requests(number), tally))
-            asked.add(task)
-            task.add_done_callback(asked.discard)
-            due += rng.expovariate(rate)
-            number += 1
+            task = asyncio.create_task(_ask(client, number, requests(number), due, tally, None))
+            asked.append(task)
         await asyncio.gather(*asked)
     return tally
 
 
-async def _ask(client: httpx.AsyncClient, request: Request, tally: Tally) -> None:
+async def _ask(
+    client: Client,
+    number: int,
+    request: Request,
+    due: float,
+    tally: Tally,
+    check: Check | None,
+) -> None:
     path, value = request
-    tally.sent += 1
-    began = time.perf_counter()
+    right = True
     try:
-        response = await client.post(path, json=value)
-    except httpx.HTTPError as error:
-        tally.fates[type(error).__name__] += 1
-        return
-    tally.fates[str(response.status_code)] += 1
-    if response.status_code == 200:
-        tally.seconds.append(time.perf_counter() - began)
-        tally.finished.append(time.monotonic())
+        status, body = await client.post(path, value)
+        fate = str(status)
+    except (OSError, EOFError, TimeoutError) as error:
+        fate = type(error).__name__
+    seconds = time.monotonic() - due
+    if fate == "200" and check:
+        right = check(number, json.loads(body))
+    tally.all.append(Fate(due, seconds, fate, right))
 
 
 def mixed_texts(count: int = 20_000, seed: int = 0) -> list[str]:
