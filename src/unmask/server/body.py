@@ -14,7 +14,7 @@ from pydantic_core import from_json
 
 from unmask.server.errors import Refusal
 
-_LARGE = re.compile(rb"\d[eE]|(?<!\d)\d{300}")  # what a number beyond all floats looks like
+_LARGE = re.compile(rb"[eE]\+?\d{3}|(?<!\d)\d{200}")  # what a number beyond all floats looks like
 _OPEN_CLOSE = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _LONG = 1 << 18  # bytes, whose JSON is read off the event loop
