@@ -67,12 +67,23 @@ def test_hub_tasks(server: Any, hub: Any, model: Model) -> None:
     labels = hub.text_classification(TEXTS[0], model=f"{url}/text-classification?task=mood")
     own = model.predict("mood", TEXTS[0])[0]
     assert {one.label: pytest.approx(one.score, abs=1e-5) for one in labels} == own.probabilities
+    both = hub.text_classification(
+        TEXTS[0],
+        model=f"{url}/text-classification?task=topics",
+        function_to_apply="sigmoid",
+        top_k=1,
+    )
+    own = model.predict("topics", TEXTS[0])[0]
+    assert both[0].score == pytest.approx(max(own.probabilities.values()), abs=1e-5)
     entities = hub.token_classification("ada lives in paris", model=f"{url}/token-classification")
     mine = model.predict("names", "ada lives in paris")[0].entities
     assert [(e.word, e.start, e.end) for e in entities] == [(e.text, e.start, e.end) for e in mine]
     filled = hub.fill_mask("the [MASK] was good", model=f"{url}/fill-mask", top_k=3)
     guess = model.fill("the [MASK] was good", top=3).guesses[0]
     assert [one.token_str for one in filled] == [token for token, _ in guess.candidates]
+    two = hub.fill_mask("a [MASK] was [MASK].", model=f"{url}/fill-mask", top_k=2)
+    second = model.fill("a [MASK] was [MASK].", top=2).guesses[1].candidates
+    assert [one["sequence"] for one in two[1]] == [f"a [MASK] was {t}." for t, _ in second]
     answer = hub.question_answering(
         "who lives", "ada lives in paris", model=f"{url}/question-answering"
     )
@@ -143,6 +154,9 @@ def test_what_is_cut_is_said(client: httpx.Client, model: Model) -> None:
     assert found.json()["results"][0]["dropped"] == 122 - limit
     vectors = client.post("/embed", json={"inputs": long})
     assert vectors.headers["x-truncated-tokens"] == str(122 - limit)
+    tokens = client.post("/tokenize", json={"inputs": [long, "a cat"]})
+    assert tokens.headers["x-compute-tokens"] == str(limit + 4)
+    assert tokens.headers["x-truncated-tokens"] == str(122 - limit)
     refused = client.post("/embed", json={"inputs": long, "truncate": False})
     assert refused.status_code == 413
     assert "122 tokens" in refused.json()["error"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from unmask.model import Model
@@ -55,6 +56,38 @@ def test_every_kind_of_task(visit: Callable[..., Any], model: Model) -> None:
 
     page.click("#tab-stars")
     assert model.predict("stars", TEXT)[0].short in ask(page, TEXT).inner_text()
+
+
+def test_a_task_of_vectors_ranks_by_its_own(
+    visit: Callable[..., Any], server: Any, model: Model
+) -> None:
+    page = visit("near")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    shown = ask(page, "a film\nthe film was good\na cat")
+    own = np.stack([one.vectors[0] for one in model.predict("near", ["a film", "a cat"])])
+    assert f"{own[0] @ own[1]:.3f}" in shown.inner_text()
+    assert f"{server.url}/v1/tasks/near" in asked
+    assert not any("similarity" in url for url in asked)
+
+
+def test_what_is_wrong_in_a_ranking_is_said(visit: Callable[..., Any]) -> None:
+    page = visit("rank")
+
+    def break_one(route: Any) -> None:
+        response = route.fetch()
+        said = response.json()
+        said["results"][1] = {"error": {"code": "bad_input", "message": "cannot be read"}}
+        route.fulfill(response=response, json=said)
+
+    page.route("**/v1/tasks/rank", break_one)
+    query, documents = page.query_selector_all("textarea")
+    query.fill("film")
+    documents.fill("a cat\na film")
+    page.click("#go")
+    page.wait_for_selector("#result .error")
+    assert page.inner_text("#result .error") == "a film: cannot be read"
+    assert [dt.inner_text() for dt in page.query_selector_all("#result dt")] == ["a cat"]
 
 
 def choose(page: Any, column: str, name: str, data: bytes) -> None:

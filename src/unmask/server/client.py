@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 
@@ -69,7 +69,7 @@ class Client:
         has an `error` in its place.
         """
         if isinstance(task, str):
-            path, asked = f"/v1/tasks/{task}", {"options": options}
+            path, asked = f"/v1/tasks/{quote(task, safe='')}", {"options": options}
         else:
             path, asked = "/v1/tasks", {"tasks": dict.fromkeys(task, options)}
         if self.model:
@@ -80,7 +80,7 @@ class Client:
 
     def encode(self, texts: Sequence[str], width: int | None = None) -> np.ndarray:
         """One vector a text: (n, D) float32, sent as raw bytes."""
-        path = f"/embed?model={self.model}" if self.model else "/embed"
+        path = f"/embed?model={quote(self.model, safe='')}" if self.model else "/embed"
         bodies = [
             {"inputs": own, "normalize": None, "dimensions": width} for own in self._batches(texts)
         ]

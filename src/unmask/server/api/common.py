@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
 
 from fastapi import Query, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
 from unmask.server.asks import Answered, Ask
+from unmask.server.body import check_count
 from unmask.server.errors import Refusal, bad_input
 from unmask.server.fleet import Fleet
 from unmask.server.served import Outcome, Served
@@ -23,6 +25,9 @@ ModelName = Annotated[
 TaskName = Annotated[
     str | None, Query(max_length=200, description="which task (the only one of its kind)")
 ]
+One = TypeVar("One")
+# Of a list that is wrong throughout, the first error is enough: a million take seconds to make.
+Many = Annotated[list[One], Field(fail_fast=True)]
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {
         "description": said,
@@ -109,14 +114,18 @@ def count_in(parameters: Mapping[str, Any], name: str, default: int) -> int:
     return value
 
 
+def only(parameters: Mapping[str, Any], *known: str) -> None:
+    """Refuse parameters that are not served, rather than answer as if they had been heard."""
+    for name, value in parameters.items():
+        if name not in known and value is not None:
+            raise bad_input(f"parameter {name!r:.80} is not served here; {', '.join(known)} may be")
+
+
 def check_items(request: Request, count: int) -> None:
     """Refuse no items, and more than a request may have."""
-    most = request.app.state.settings.items
     if not count:
         raise Refusal(422, "no_items", "there is nothing to answer: give a text")
-    if count > most:
-        message = f"{count} items in one request; at most {most} are read: send them in parts"
-        raise Refusal(413, "too_many_items", message)
+    check_count(count, request.app.state.settings.items)
 
 
 async def outcomes_of(request: Request, served: Served, asks: Sequence[Ask]) -> list[Outcome]:
@@ -165,17 +174,19 @@ async def respond(
     outcomes: Sequence[Outcome],
     value: Any,
     media: str = "application/json",
+    large: bool = False,
 ) -> Response:
     """The answer, with headers that say by what it was computed, of how much, and for how long.
 
-    `value` may be a function that makes it: a large answer is made and written off the event loop.
+    `value` may be a function that makes it: an answer to many items, or one that is `large` though
+    there are few, is made and written off the event loop.
     """
     answers = [one for one in outcomes if isinstance(one, Answered)]
     tokens, dropped = sum(a.tokens for a in answers), sum(a.dropped for a in answers)
     cached = sum(a.cached for a in answers)
     request.state.said.update(items=len(outcomes), tokens=tokens, dropped=dropped, cached=cached)
     headers = {
-        "x-model": served.name,
+        "x-model": quote(served.name),
         "x-form": served.form,
         "x-precision": served.precision,
         "x-compute-type": str(served.hello["device"]),
@@ -190,7 +201,7 @@ async def respond(
         made = value() if callable(value) else value
         return made if isinstance(made, bytes) else to_json(made)
 
-    body = await asyncio.to_thread(write) if len(outcomes) > _FEW else write()
+    body = await asyncio.to_thread(write) if large or len(outcomes) > _FEW else write()
     return Response(body, media_type=media, headers=headers)
 
 

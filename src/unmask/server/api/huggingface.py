@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
@@ -14,26 +14,31 @@ from pydantic import Field
 from unmask.server.api.common import (
     ERRORS,
     Body,
+    Many,
     ModelName,
     TaskName,
     answers_of,
     count_in,
+    only,
     respond,
     served_by,
     task_of,
 )
-from unmask.server.api.labels import LABELLED, labels_of
+from unmask.server.api.labels import LABELLED, check_function, labels_of
 from unmask.server.api.vectors import EmbedRequest, SimilarityRequest, embedded, similarity
 from unmask.server.asks import Answered, Ask
 from unmask.server.body import StrictRoute
-from unmask.server.errors import bad_input
+from unmask.server.errors import Refusal, bad_input
 from unmask.server.options import check_options
 from unmask.server.served import Served
 
 router = APIRouter(
     prefix="/pipeline", route_class=StrictRoute, responses=ERRORS, tags=["huggingface"]
 )
-Shape = TypeVar("Shape")
+
+_MOST_FILLED = 8_000_000  # characters, of all candidates with their texts
+_LARGE_FILLED = 100_000  # characters that are written off the event loop
+_RECORD = 64  # characters around a candidate's text
 
 
 class Question(Body):
@@ -53,7 +58,7 @@ class QuestionRequest(Body):
 class TextRequest(Body):
     """Of every task that reads texts."""
 
-    inputs: str | list[str]
+    inputs: str | Many[str]
     parameters: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -84,21 +89,28 @@ async def fill_mask(
     request: Request, body: TextRequest, model: ModelName = None, task: TaskName = None
 ) -> Response:
     """The likeliest tokens for the one [MASK] of a text; for several, a list for each."""
+    only(body.parameters, "top_k")
     top = count_in(body.parameters, "top_k", 5)
-
-    def shape(served: Served, text: str, answer: Answered) -> Any:
-        mask = served.reader.text.mask_token
-        found = [
-            [_filled(served, text, mask, place, *one) for one in own.items()]
-            for place, own in enumerate(answer.record["answer"]["candidates"])
-        ]
-        if not found:
-            raise bad_input(f"the text has no {mask} to fill")
-        return found[0] if len(found) == 1 else found
-
     served = served_by(request, model)
     own = task_of(served, ["mlm"], task)
-    return await _each(request, served, body.inputs, own.name, {"top": top}, shape)
+    mask = served.reader.text.mask_token
+    texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
+    most = served.reader.text.max_length
+    size = sum((len(text) + _RECORD) * min(text.count(mask), most) * top for text in texts)
+    if size > _MOST_FILLED:
+        message = f"each candidate repeats its text, which makes {size:,} characters in all; "
+        message += f"at most {_MOST_FILLED:,} are written: ask for a smaller top_k, or send less"
+        raise Refusal(413, "too_large", message)
+
+    def shape(text: str, answer: Answered) -> Any:
+        candidates = answer.record["answer"]["candidates"]
+        if not candidates:
+            raise bad_input(f"the text has no {mask} to fill")
+        found = _filled(served, text.split(mask), mask, candidates)
+        return found[0] if len(found) == 1 else found
+
+    large = size > _LARGE_FILLED
+    return await _each(request, served, body.inputs, own.name, {"top": top}, shape, large)
 
 
 @router.post("/text-classification")
@@ -108,6 +120,8 @@ async def text_classification(
     """The labels with their probabilities."""
     served = served_by(request, model)
     own = task_of(served, LABELLED, task, reads=("text",))
+    only(body.parameters, "top_k", "function_to_apply")
+    check_function(own, body.parameters)
     top = count_in(body.parameters, "top_k", 0) or None
     texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
     answers = await answers_of(request, served, [Ask(text, own.name) for text in texts])
@@ -119,13 +133,17 @@ async def token_classification(
     request: Request, body: TextRequest, model: ModelName = None, task: TaskName = None
 ) -> Response:
     """The entities of a text, whole (the aggregation `simple` of transformers)."""
-    if body.parameters.get("aggregation_strategy") == "none":
-        raise bad_input("aggregation_strategy none: entities are given whole; ask for `simple`")
+    only(body.parameters, "aggregation_strategy", "ignore_labels")
+    strategy = body.parameters.get("aggregation_strategy")
+    if strategy not in (None, "simple"):
+        raise bad_input(f"aggregation_strategy {strategy!r:.80}: `simple` alone, whole entities")
+    ignored = body.parameters.get("ignore_labels") or []
+    if not isinstance(ignored, list) or not all(isinstance(one, str) for one in ignored):
+        raise bad_input('ignore_labels: a list of labels, such as ["PER"]')
     served = served_by(request, model)
     own = task_of(served, ["tag"], task)
-    ignored = body.parameters.get("ignore_labels") or []
 
-    def shape(served: Served, text: str, answer: Answered) -> Any:
+    def shape(text: str, answer: Answered) -> Any:
         return [
             {
                 "entity_group": one["label"],
@@ -148,6 +166,7 @@ async def question_answering(
     """The stretch of the context that answers the question; with top_k, the best few."""
     served = served_by(request, model)
     own = task_of(served, ["span"], task)
+    only(body.parameters, "top_k")
     top = count_in(body.parameters, "top_k", 1)
     asks = [Ask((body.inputs.question, body.inputs.context), own.name, {"top": top})]
     check_options(own, asks[0].options)
@@ -182,6 +201,7 @@ async def _written(
 ) -> Response:
     served = served_by(request, model)
     own = task_of(served, ["generate"], task)
+    only(body.parameters, "generate_parameters")
     options = body.parameters.get("generate_parameters") or {}
     if not isinstance(options, dict):
         raise bad_input("generate_parameters: an object of options")
@@ -198,25 +218,36 @@ async def _each(
     inputs: str | list[str],
     task: str,
     options: Mapping[str, Any],
-    shape: Callable[[Served, str, Answered], Shape],
+    shape: Callable[[str, Answered], Any],
+    large: bool = False,
 ) -> Response:
     """A shape for a text, or a list of them for a list."""
     check_options(served.reader.task(task), options)
     texts = [inputs] if isinstance(inputs, str) else inputs
     answers = await answers_of(request, served, [Ask(text, task, options) for text in texts])
-    found = [shape(served, *pair) for pair in zip(texts, answers, strict=True)]
-    return await respond(request, served, answers, found[0] if isinstance(inputs, str) else found)
+
+    def value() -> Any:
+        found = [shape(*pair) for pair in zip(texts, answers, strict=True)]
+        return found[0] if isinstance(inputs, str) else found
+
+    return await respond(request, served, answers, value, large=large)
 
 
 def _filled(
-    served: Served, text: str, mask: str, place: int, token: str, score: float
-) -> dict[str, Any]:
-    """One candidate; its id where the vocabulary writes it so, else None."""
-    parts = text.split(mask)
-    before, after = mask.join(parts[: place + 1]), mask.join(parts[place + 1 :])
-    return {
-        "score": score,
-        "token": served.reader.text.tokenizer.token_to_id(token),
-        "token_str": token,
-        "sequence": before + token + after,
-    }
+    served: Served, parts: Sequence[str], mask: str, candidates: Sequence[Mapping[str, float]]
+) -> list[list[dict[str, Any]]]:
+    """The candidates of each mask; an id where the vocabulary writes a token so, else None."""
+    found = []
+    for place, own in enumerate(candidates):
+        before, after = mask.join(parts[: place + 1]), mask.join(parts[place + 1 :])
+        filled = [
+            {
+                "score": score,
+                "token": served.reader.text.tokenizer.token_to_id(token),
+                "token_str": token,
+                "sequence": before + token + after,
+            }
+            for token, score in own.items()
+        ]
+        found.append(filled)
+    return found

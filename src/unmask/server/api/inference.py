@@ -9,9 +9,11 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from unmask.errors import UserError
+from unmask.inputs.text import Encoded, TextInput
 from unmask.server.api.common import (
     ERRORS,
     Body,
+    Many,
     ModelName,
     TaskName,
     answers_of,
@@ -22,7 +24,7 @@ from unmask.server.api.common import (
     task_of,
 )
 from unmask.server.api.labels import LABELLED, labels_of
-from unmask.server.asks import Ask
+from unmask.server.asks import Answered, Ask
 from unmask.server.body import StrictRoute
 from unmask.server.errors import Refusal, bad_input
 from unmask.tasks import Task
@@ -33,7 +35,7 @@ router = APIRouter(route_class=StrictRoute, responses=ERRORS, tags=["inference"]
 class PredictRequest(Body):
     """`POST /predict`: a text, a pair, or a list of texts or of pairs."""
 
-    inputs: str | list[str | list[str]]
+    inputs: str | Many[str | Many[str]]
     truncate: bool | None = None
     raw_scores: bool = False
 
@@ -41,7 +43,7 @@ class PredictRequest(Body):
 class TokenizeRequest(Body):
     """`POST /tokenize`."""
 
-    inputs: str | list[str]
+    inputs: str | Many[str]
     add_special_tokens: bool = True
 
 
@@ -70,15 +72,21 @@ async def tokenize(request: Request, body: TokenizeRequest, model: ModelName = N
     served = served_by(request, model)
     texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
     check_items(request, len(texts))
-    found = await asyncio.to_thread(lambda: [_tokens(served.reader.text, t, body) for t in texts])
-    return await respond(request, served, [], found)
+    read = await asyncio.to_thread(lambda: [_encoded(served.reader.text, text) for text in texts])
+    counts = [Answered(len(one.ids), one.dropped) for one in read]
+    whole = body.add_special_tokens
+    return await respond(request, served, counts, lambda: [_tokens(one, whole) for one in read])
 
 
-def _tokens(text: Any, one: str, body: TokenizeRequest) -> list[dict[str, Any]]:
+def _encoded(text: TextInput, one: str) -> Encoded:
     try:
-        encoded = text.encode(one)
+        return text.encode(one)
     except UserError as error:
         raise bad_input(str(error)) from None
+
+
+def _tokens(encoded: Encoded, whole: bool) -> list[dict[str, Any]]:
+    """What is said of each token; unless `whole`, not of [CLS] and its like."""
     special = encoded.special.tolist()
     return [
         {
@@ -91,7 +99,7 @@ def _tokens(text: Any, one: str, body: TokenizeRequest) -> list[dict[str, Any]]:
         for i, (number, token, (start, stop)) in enumerate(
             zip(encoded.ids, encoded.tokens, encoded.offsets, strict=True)
         )
-        if body.add_special_tokens or not special[i]
+        if whole or not special[i]
     ]
 
 

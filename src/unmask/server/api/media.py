@@ -20,12 +20,13 @@ from unmask.server.api.common import (
     answers_of,
     check_items,
     count_in,
+    only,
     respond,
     served_by,
     task_of,
 )
 from unmask.server.api.files import File, accepts, read
-from unmask.server.api.labels import labels_of
+from unmask.server.api.labels import check_function, labels_of
 from unmask.server.asks import Answered, Ask
 from unmask.server.body import StrictRoute
 from unmask.server.errors import bad_input
@@ -75,6 +76,7 @@ async def automatic_speech_recognition(
     served = served_by(request, model)
     own = task_of(served, ["transcribe"], task)
     row, parameters = await _given(request, own, "audio")
+    only(parameters, "generation_parameters", "return_timestamps")
     if parameters.get("return_timestamps"):
         raise bad_input("return_timestamps: nothing says when what is said")
     asked = parameters.get("generation_parameters") or {}
@@ -97,6 +99,7 @@ async def zero_shot_image_classification(
     served = served_by(request, model)
     own = task_of(served, ["match"], task, reads=("text", "image"))
     row, parameters = await _given(request, own, "image")
+    only(parameters, "candidate_labels", "hypothesis_template")
     labels = parameters.get("candidate_labels")
     if not isinstance(labels, list) or len(labels) < 2 or not all(map(_is_text, labels)):
         raise bad_input("parameters.candidate_labels: a list of two texts or more")
@@ -121,10 +124,9 @@ async def _labels(request: Request, model: str | None, task: str | None, modalit
     served = served_by(request, model)
     own = task_of(served, _GIVEN, task, reads=(modality,))
     row, parameters = await _given(request, own, modality)
+    only(parameters, "top_k", "function_to_apply")
     top = count_in(parameters, "top_k", 0) or None
-    usual = "sigmoid" if getattr(own.options, "multi_label", False) else "softmax"
-    if parameters.get("function_to_apply", usual) != usual:
-        raise bad_input(f"function_to_apply: {usual} alone, as the task is calibrated")
+    check_function(own, parameters)
     answers = await answers_of(request, served, [Ask(row, own.name)])
     return await respond(request, served, answers, labels_of(answers[0])[:top])
 

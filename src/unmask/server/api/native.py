@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import StreamingResponse
@@ -12,6 +13,7 @@ from pydantic_core import to_json
 
 from unmask.server.api.common import (
     ERRORS,
+    Many,
     ModelName,
     Strict,
     check_items,
@@ -30,7 +32,7 @@ from unmask.server.served import Outcome, Served
 
 router = APIRouter(route_class=StrictRoute, responses=ERRORS, tags=["tasks"])
 
-Item = str | list[str] | dict[str, Any]
+Item = str | Many[str] | dict[str, Any]
 Name = Annotated[str, Path(max_length=200)]
 
 
@@ -40,7 +42,7 @@ class TaskRequest(Strict):
     Pictures and recordings stand in their columns, or alone in place of a text, in base64.
     """
 
-    input: str | dict[str, Any] | list[Item] = Field(
+    input: str | dict[str, Any] | Many[Item] = Field(
         description="one text or row, or a list; each item of a list is a text, a pair as a list "
         "of texts, or a row as an object with the task's input columns; pictures and recordings "
         "are base64, never a path or an address"
@@ -53,10 +55,10 @@ class TaskRequest(Strict):
 class ManyRequest(Strict):
     """Several tasks of the same items. Those that read the same tokens share a pass."""
 
-    tasks: list[str] | dict[str, dict[str, Any]] = Field(
+    tasks: Many[str] | dict[str, dict[str, Any]] = Field(
         description="names, or names with each task's options", min_length=1, max_length=64
     )
-    input: str | dict[str, Any] | list[Item]
+    input: str | dict[str, Any] | Many[Item]
     model: str | None = Field(None, max_length=200)
 
 
@@ -151,7 +153,7 @@ async def _written(
     return StreamingResponse(
         events(),
         media_type="text/event-stream",
-        headers={"cache-control": "no-store", "x-model": served.name, "x-form": served.form},
+        headers={"cache-control": "no-store", "x-model": quote(served.name), "x-form": served.form},
     )
 
 

@@ -14,6 +14,7 @@ from pydantic import Field
 from unmask.server.api.common import (
     ERRORS,
     Body,
+    Many,
     ModelName,
     TaskName,
     answers_of,
@@ -29,7 +30,7 @@ from unmask.server.served import Served
 
 router = APIRouter(route_class=StrictRoute, responses=ERRORS, tags=["vectors"])
 
-Texts = str | list[str]
+Texts = str | Many[str]
 
 
 class OpenAIRequest(Body):
@@ -55,7 +56,7 @@ class RerankRequest(Body):
     """`POST /rerank`."""
 
     query: str
-    texts: list[str]
+    texts: Many[str]
     raw_scores: bool = False
     return_text: bool = False
     truncate: bool | None = None
@@ -65,7 +66,7 @@ class Pairs(Body):
     """A sentence, and those that it is compared with."""
 
     source_sentence: str
-    sentences: list[str]
+    sentences: Many[str]
 
 
 class SimilarityRequest(Body):
@@ -136,7 +137,6 @@ async def rerank(
     if task is None and "rerank" not in kinds:
         answers = await _vectors(request, served, [body.query, *body.texts], None)
         scores = _cosines(answers)
-        answers = answers[1:]
     else:
         own = task_of(served, ["rerank"], task)
         asks = [Ask((body.query, text), own.name) for text in body.texts]

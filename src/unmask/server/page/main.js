@@ -1,7 +1,8 @@
 // The page: a tab for each task, its fields, and what was answered.
 
-import { counts, bars, drawn, make, scoreTable } from "/page/draw.js";
+import { counts, drawn, make, scoreTable } from "/page/draw.js";
 import { fileFields, readsFiles, rowOf } from "/page/files.js";
+import { ranked } from "/page/near.js";
 import * as server from "/page/server.js";
 import { behind } from "/page/why.js";
 import { begin, choose, say, translate } from "/page/words.js";
@@ -115,31 +116,16 @@ async function answered(task, texts) {
     const [result] = await server.ask(task.name, [rowOf(task, kept)]);
     return [...drawn(result, texts), counts(result)];
   }
+  if (task.kind === "rerank") return ranked(task, texts[0], lines(texts[1]));
   if (task.kind === "vector" || task.kind === "embed") {
     const [first, ...others] = lines(texts[0]);
-    const scores = others.length ? await server.similarity(first, others) : [];
-    const near = others.map((text, i) => [text, scores[i]]);
-    const shown = [make("p", {}, first ?? ""), bars(near, (value) => value.toFixed(3))];
-    return task.kind === "vector" ? shown : [...shown, ...behind(task, rowsOfNear(task, first, near))];
-  }
-  if (task.kind === "rerank") {
-    const documents = lines(texts[1]);
-    const found = await server.ask(task.name, documents.map((text) => [texts[0], text]));
-    const near = documents.map((text, i) => [text, found[i].answer?.relevance ?? 0]);
-    return [bars(near), ...behind(task, rowsOfNear(task, texts[0], near))];
+    return ranked(task, first, others);
   }
   const options = task.kind === "mlm" ? { jointly: true } : {};
   const input = texts.length > 1 ? [texts] : texts[0];
   const [result] = await server.ask(task.name, input, options);
   const rows = [["", texts.length > 1 ? texts : texts[0], texts]];
   return [...drawn(result, texts, about.mask_token), counts(result), ...behind(task, rows, result)];
-}
-
-/** The rows of a ranking that can be explained, the nearest first: pairs, or each text alone. */
-function rowsOfNear(task, first, near) {
-  const sorted = [...near].sort((a, b) => b[1] - a[1]).map(([text]) => text);
-  if (task.inputs.length > 1) return sorted.map((text) => [text, [first, text], [first, text]]);
-  return [first, ...sorted].filter(Boolean).map((text) => [text, text, [text]]);
 }
 
 async function written(task, texts, show) {
