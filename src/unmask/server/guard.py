@@ -94,9 +94,6 @@ class _Visit:
         self.headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
-        self.unread = (  # whether there is a body, of which not all was read
-            self.headers.get("content-length", "0") != "0" or "transfer-encoding" in self.headers
-        )
 
     async def run(self) -> None:
         with span(self.headers) as said:
@@ -131,7 +128,6 @@ class _Visit:
                     if len(body) > self.guard.settings.body_bytes:
                         raise too_large(self.guard.settings.body_bytes)
                     if not message.get("more_body", False):
-                        self.unread = False
                         return bytes(body)
         except TimeoutError:
             seconds = self.guard.settings.body_seconds
@@ -190,8 +186,6 @@ class _Visit:
             self.status = message["status"]
             own = {name for name, _ in message.get("headers", ())}
             more = {**self.guard.headers, "x-request-id": self.number}
-            if self.unread:  # the rest of the body holds up nobody
-                more["connection"] = "close"
             message["headers"] = [
                 *message.get("headers", ()),
                 *((k.encode(), v.encode()) for k, v in more.items() if k.encode() not in own),
@@ -259,4 +253,6 @@ def refused(refusal: Refusal, path: str) -> tuple[bytes, list[tuple[bytes, bytes
         headers.append((b"retry-after", str(max(1, round(refusal.retry_after))).encode()))
     if refusal.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
+    if refusal.status in (408, 413):
+        headers.append((b"connection", b"close"))
     return body, headers
