@@ -8,25 +8,24 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 import time
 import uuid
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from unmask.server.entry import admit, is_open, too_large
 from unmask.server.errors import Refusal, overloaded
-from unmask.server.keys import Keys, is_loopback
+from unmask.server.keys import Keys
 from unmask.server.metrics import Metrics
 from unmask.server.settings import Settings
 from unmask.server.traces import span
 
 log = logging.getLogger("unmask.server.access")
 
-OPEN = ("/health", "/", "/favicon.ico", "/page/", "/ping")  # without a key: they tell nothing
-_SCOPES = (("/metrics", "metrics"), ("/admin/", "admin"))
+PIECE = 1 << 16  # bytes of an answer that are passed on at once
 _HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -54,7 +53,7 @@ class Guard:
         self.settings = settings
         self.keys = keys
         self.metrics = metrics
-        self.active = 0  # requests that are under way
+        self.active = 0  # requests that were let in and are under way
         self.headers = dict(_HEADERS)
         if tls:
             self.headers["strict-transport-security"] = "max-age=31536000"
@@ -67,9 +66,16 @@ class Guard:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
+        await _Visit(self, scope, receive, send).run()
+
+    @contextmanager
+    def room(self) -> Iterator[None]:
+        """A place among those that are under way; a Refusal where there is none."""
+        if self.active >= self.settings.connections:
+            raise overloaded(f"{self.active} requests are under way", 1.0)
         self.active += 1
         try:
-            await _Visit(self, scope, receive, send).run()
+            yield
         finally:
             self.active -= 1
 
@@ -81,7 +87,7 @@ class _Visit:
         self.guard = guard
         self.scope = scope
         self.receive = receive
-        self.send_on = send
+        self.passed = send
         self.began = time.perf_counter()
         self.number = uuid.uuid4().hex[:16]
         self.status = 0
@@ -92,49 +98,20 @@ class _Visit:
     async def run(self) -> None:
         with span(self.headers) as said:
             try:
-                self._check()
-                body = await self._body()
-            except Refusal as refusal:
-                await refuse(refusal, self.scope, self.send)
+                await self._pass()
             except _Left:
                 self.guard.metrics.events.labels("", "left").inc()
-            else:
-                await self._serve(body)
             said.update(self._record())
 
-    def _check(self) -> None:
-        """Refuse what its headers say already."""
-        path = self.scope["path"]
-        if self.guard.active > self.guard.settings.connections:
-            raise overloaded(f"{self.guard.active} requests are under way", 1.0)
-        self._check_origin()
-        length = self.headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self.guard.settings.body_bytes:
-            raise _too_large(self.guard.settings.body_bytes)
-        if self.headers.get("content-encoding", "identity") != "identity":
-            raise Refusal(415, "encoded", "a compressed body is not read; send it as it is")
-        if path in OPEN or path.startswith("/page/"):
-            return
-        kind, _, key = self.headers.get("authorization", "").partition(" ")
-        scopes = self.guard.keys.scopes(key.strip() if kind.lower() == "bearer" else None)
-        if scopes is None:
-            raise Refusal(401, "no_key", "give a valid key: Authorization: Bearer KEY")
-        needed = next((own for start, own in _SCOPES if path.startswith(start)), "predict")
-        if needed not in scopes:
-            raise Refusal(403, "not_allowed", f"this key is not for {needed}")
-
-    def _check_origin(self) -> None:
-        """Refuse other sites' pages; and on loopback names that only pretend to be this machine."""
-        host = self.headers.get("host", "")
-        if not re.fullmatch(r"[A-Za-z0-9._\-\[\]:%]{0,255}", host):
-            raise Refusal(400, "bad_host", "the Host header is no name of a machine")
-        origin = self.headers.get("origin")
-        if origin is not None and urlsplit_host(origin) != host:
-            raise Refusal(403, "other_site", "requests from pages of other sites are refused")
-        bare = re.sub(r":\d*$", "", host)
-        local = is_loopback(self.guard.settings.host) and not self.guard.keys
-        if local and host and not is_loopback(bare):
-            raise Refusal(403, "other_host", f"this server is for this machine alone, not {bare}")
+    async def _pass(self) -> None:
+        method, path = self.scope["method"], self.scope["path"]
+        try:
+            admit(method, path, self.headers, self.guard.settings, self.guard.keys)
+            # Places are for those who may ask: nobody else can take them all.
+            with nullcontext() if is_open(method, path) else self.guard.room():
+                await self._serve(await self._body())
+        except Refusal as refusal:
+            await refuse(refusal, self.scope, self.send)
 
     async def _body(self) -> bytes:
         """The whole body; a Refusal where it is too large or comes too slowly."""
@@ -149,7 +126,7 @@ class _Visit:
                         raise _Left
                     body += message.get("body", b"")
                     if len(body) > self.guard.settings.body_bytes:
-                        raise _too_large(self.guard.settings.body_bytes)
+                        raise too_large(self.guard.settings.body_bytes)
                     if not message.get("more_body", False):
                         return bytes(body)
         except TimeoutError:
@@ -213,9 +190,21 @@ class _Visit:
                 *message.get("headers", ()),
                 *((k.encode(), v.encode()) for k, v in more.items() if k.encode() not in own),
             ]
+            await self._hand_on(message)
+            return
+        # In pieces, each of which waits until most of the one before was taken: what the last
+        # leaves behind is small, and who does not read keeps its place until it is shown out.
+        body = message.get("body", b"")
+        for start in range(0, len(body), PIECE) or (0,):
+            last = start + PIECE >= len(body)
+            more_body = message.get("more_body", False) or not last
+            piece = body[start : start + PIECE]
+            await self._hand_on({**message, "body": piece, "more_body": more_body})
+
+    async def _hand_on(self, message: MutableMapping[str, Any]) -> None:
         try:
             async with asyncio.timeout(self.guard.settings.body_seconds):
-                await self.send_on(message)
+                await self.passed(message)
         except TimeoutError:  # it does not read; the connection is closed
             raise _Left from None
 
@@ -236,14 +225,6 @@ class _Visit:
         }
         log.info(json.dumps(said))
         return said
-
-
-def urlsplit_host(origin: str) -> str | None:
-    """The host and port of an Origin header; None where it has none."""
-    try:
-        return urlsplit(origin).netloc or None
-    except ValueError:
-        return None
 
 
 async def refuse(refusal: Refusal, scope: Mapping[str, Any], send: Send) -> None:
@@ -275,7 +256,3 @@ def refused(refusal: Refusal, path: str) -> tuple[bytes, list[tuple[bytes, bytes
     if refusal.status in (408, 413):
         headers.append((b"connection", b"close"))
     return body, headers
-
-
-def _too_large(most: int) -> Refusal:
-    return Refusal(413, "too_large", f"a body has at most {most} bytes; send less at once")
