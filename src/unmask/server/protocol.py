@@ -19,21 +19,46 @@ class _Ended(Exception):  # noqa: N818 - it only stops the parser
 
 
 class _Transport:
-    """A transport that is gone some seconds after it was closed, though nobody reads the rest."""
+    """A transport that is gone some seconds after it was closed, though nobody reads the rest.
+
+    Closed amid a body it goes on to read, and heeds nothing: were it shut with something unread,
+    Linux would reset the connection, and what was answered might be lost.
+    """
+
+    midway = False  # whether more of a request's body is to come
 
     def __init__(self, real: asyncio.Transport, loop: asyncio.AbstractEventLoop, seconds: float):
         self._real = real
         self._later = loop.call_later
         self._seconds = seconds
         self._last: asyncio.TimerHandle | None = None
+        self._lingers = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
 
     def close(self) -> None:
         """Flush and close; once, for after a second time asyncio's TLS can be aborted no more."""
-        if self._last is None:
-            self._last = self._later(self._seconds, self._real.abort)
+        if self._last is not None:
+            return
+        self._last = self._later(self._seconds, self._real.abort)
+        self._lingers = self.midway and self._real.can_write_eof()  # TLS cannot
+        if self._lingers:
+            self._real.write_eof()
+            self._real.resume_reading()
+        else:
+            self._real.close()
+
+    def is_closing(self) -> bool:
+        """Whether nothing more is heeded."""
+        return self._last is not None or self._real.is_closing()
+
+    def ended(self) -> None:
+        """The other side sends no more."""
+        self.midway = False
+        self.close()
+        if self._lingers:
+            self._lingers = False
             self._real.close()
 
     def lost(self) -> None:
@@ -65,7 +90,7 @@ def protocol(most_bytes: int, seconds: float) -> type[asyncio.Protocol]:
             self.transport.lost()  # type: ignore[attr-defined]
 
         def eof_received(self) -> None:
-            self.transport.close()  # as asyncio would, but within limits
+            self.transport.ended()  # type: ignore[attr-defined]
 
         def data_received(self, data: bytes) -> None:
             if self.transport.is_closing():
@@ -90,12 +115,17 @@ def protocol(most_bytes: int, seconds: float) -> type[asyncio.Protocol]:
 
         def on_headers_complete(self) -> None:
             self._unseen = 0
+            self.transport.midway = True  # type: ignore[attr-defined]
             self._in_time()
             super().on_headers_complete()
 
         def on_body(self, body: bytes) -> None:
             self._unseen = 0
             super().on_body(body)
+
+        def on_message_complete(self) -> None:
+            self.transport.midway = False  # type: ignore[attr-defined]
+            super().on_message_complete()
 
         def on_response_complete(self) -> None:
             idle = not self.pipeline and self._clock is None
@@ -140,6 +170,7 @@ def protocol(most_bytes: int, seconds: float) -> type[asyncio.Protocol]:
                 b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
                 b"connection: close\r\n\r\n%s" % (status, len(body), body)
             )
+            self.transport.midway = False  # type: ignore[attr-defined]  # it is shown out at once
             self.transport.close()
 
         def _wait(self, delay: float, then: Callable[[], None]) -> None:
