@@ -289,3 +289,13 @@ def test_who_reads_slowly_gets_all_and_has_a_place_as_long(door: Any) -> None:
         assert size > BIG
         assert active == {1}
     assert at.empties()
+
+
+def test_an_answer_does_not_wait_to_be_acknowledged(door: Any) -> None:
+    at = door()
+    with at.connect() as connection:
+        connection.sendall(head(b"GET /health"))
+        assert status(whole(connection)) == b"200"
+        (one,) = at.server.server_state.connections
+        own = one.transport.get_extra_info("socket")
+        assert own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
