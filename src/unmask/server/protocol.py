@@ -71,8 +71,8 @@ class _Transport:
 def _send_at_once(transport: asyncio.Transport) -> None:
     """Send each piece when it is written.
 
-    Else an answer's body waits for its head to be acknowledged: 40 ms, on a connection that is kept.
-    asyncio sees to that itself only for sockets whose protocol's number is given, and uvicorn's
+    Else an answer's body waits for its head to be acknowledged: 40 ms on a connection that is kept.
+    asyncio sees to that itself only for sockets made with their protocol's number, and uvicorn's
     are made without it.
     """
     connection = transport.get_extra_info("socket")
