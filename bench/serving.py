@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -37,7 +38,11 @@ class Running:
     ) -> None:
         ours = [sys.executable, "-m", "unmask", "serve", *sources, "--port", "0", *options]
         self.process = subprocess.Popen(
-            command or ours, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+            command or ours,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
         )
         assert self.process.stderr is not None
         self.url, said = "", []
@@ -67,10 +72,17 @@ class Running:
         self.stop()
 
     def stop(self) -> int:
-        """SIGTERM, and the code that it ends with."""
+        """SIGTERM, and the code that it ends with; what does not end with it is killed."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(120)
+        try:
+            return self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+        finally:  # some peers leave processes behind, which would disturb the next
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
 
     def get(self, path: str) -> httpx.Response:
         """One request."""
