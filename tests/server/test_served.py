@@ -260,6 +260,28 @@ def test_a_long_text_costs_what_it_takes_to_read(served: Served) -> None:
     assert not served.reader.is_slow(Ask("red " * 40, "mood"))
 
 
+def test_what_comes_too_late_is_not_even_read(
+    served: Served, loop: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(asks: Any) -> Any:
+        assert not asks, "it was read"
+        return []
+
+    async def check() -> None:
+        (kept,) = await served.ask([Ask(TEXTS[0], "mood")], 30)
+        monkeypatch.setattr(served, "_read", never)
+        monkeypatch.setattr(served.queue.pace, "rate", 1.0)
+        monkeypatch.setattr(served.queue, "running", 100)
+        with pytest.raises(Refusal, match="until your turn") as said:
+            await served.ask([Ask("the dog is very good", "mood")], 30)
+        assert said.value.status == 429
+        (again,) = await served.ask([Ask(TEXTS[0], "mood")], 30)  # what is known costs nothing
+        assert answered(again).cached
+        assert answered(again).raw == answered(kept).raw
+
+    loop.run(check())
+
+
 def test_what_is_written_is_counted_from_its_beginning(
     served: Served, loop: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,6 +104,10 @@ class Queue:
             seconds = over / (self.pace.rate * self.workers) if self.pace.rate else 1.0
             message = f"{self.tokens} tokens wait already, of {self.most_tokens} that may"
             raise overloaded(message, seconds)
+        self.admit_any(patience)
+
+    def admit_any(self, patience: float) -> None:
+        """Refuse whatever comes where its turn would not come in time: no token need be counted."""
         if self.wait > patience * _MARGIN:
             message = (
                 f"it would be {self.wait:.1f} s until your turn, of the {patience:g} s you have"

@@ -128,6 +128,8 @@ class Served:
                 found[key] = replace(held, cached=True)
             elif not self._join(key, joined):
                 new[key] = (ask, row)
+        if new:  # under overload most are refused, and that must cost next to nothing
+            self._queue_of(asks[0]).admit_any(seconds)
         read = await self._read([ask for ask, _ in new.values()])
         # From here to the next wait nobody else can change what is under way.
         fresh: dict[bytes, tuple[Ask, bytes, Read]] = {}
