@@ -1,9 +1,9 @@
 """Tokens a second of both ways of writing, against an encoder–decoder of `transformers`.
 
-Ours is a bundle that `bench/translate.py recipes/multi30k.yaml tasks.translate.mode=both` trained;
-the peer (`bench/peer_writer.py`) has as many weights in its layers, the same vocabulary, and learnt
-from the same pairs. All write the same test sentences, in turn, several rounds: the median of
-tokens a second and of the ratios round by round, and the BLEU of what was written.
+Ours is a bundle that writes in both ways, as recipes/multi30k-both.yaml makes it; the peer
+(`bench/peer_writer.py`) has as many weights in its layers, the same vocabulary, and learnt from the
+same pairs. All write the same test sentences, in turn, several rounds: the median of tokens a
+second and of the ratios round by round, and the BLEU of what was written.
 
     make bench-setup
     UNMASK_DATA=… .venv/bin/python bench/generate.py runs/both/bundle --json
@@ -81,7 +81,7 @@ def main() -> None:
         raise SystemExit("set UNMASK_DATA to the data's folder, and run `make bench-setup` first")
     use_available_cpus()
     model = unmask.load(options.bundle)
-    (task,) = (task for task in model.tasks.values() if isinstance(task, Generate))
+    writers = [task for task in model.tasks.values() if isinstance(task, Generate)]
     path = f"{os.environ['UNMASK_DATA']}/translation/multi30k/test2016.parquet"
     rows = read(Source(path=path, limit=options.limit))
     sources, truth = [row["en"] for row in rows], [row["de"] for row in rows]
@@ -95,14 +95,15 @@ def main() -> None:
             "transformers, greedy": theirs(options.bundle, folder, file, 1),
             "transformers, beam 5": theirs(options.bundle, folder, file, 5),
         }
-        learnt = task.options.mode
-        if learnt != "parallel":
-            ways["left to right, greedy"] = ours(model, task, sources, {"mode": "left_to_right"})
-            decode = {"mode": "left_to_right", "beams": 5}
-            ways["left to right, beam 5"] = ours(model, task, sources, decode)
-        for rounds in (2, 4, 6) if learnt != "left_to_right" else ():
-            decode = {"mode": "parallel", "rounds": rounds}
-            ways[f"parallel, {rounds} rounds"] = ours(model, task, sources, decode)
+        for task in writers:
+            learnt = task.options.mode
+            if learnt != "parallel":
+                decode: dict[str, Any] = {"mode": "left_to_right"}
+                ways["left to right, greedy"] = ours(model, task, sources, decode)
+                ways["left to right, beam 5"] = ours(model, task, sources, {**decode, "beams": 5})
+            for rounds in (2, 4, 6) if learnt != "left_to_right" else ():
+                decode = {"mode": "parallel", "rounds": rounds}
+                ways[f"parallel, {rounds} rounds"] = ours(model, task, sources, decode)
         runs: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
         for number in range(options.rounds):
             for way, run in ways.items():

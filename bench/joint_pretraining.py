@@ -17,6 +17,7 @@ import os
 import statistics
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -93,37 +94,56 @@ def recall(bundle: Path, test: Pairs, limit: int) -> dict[str, float]:
     return found
 
 
+def measured(
+    side: str, recipe: Path, seed: int, test: Pairs, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Pretrain one side with one seed; its recall, and what it knows of sections, by language."""
+    out = recipe.parent / f"{recipe.stem}-{seed}"
+    command = [str(UNMASK), "train", str(recipe), f"train.seed={seed}", "--json"]
+    bundle = Path(run_json([*command, "--out", str(out)])["bundle"])
+    found = recall(bundle, test, options.limit)
+    changes = [f"encoder.from={bundle}", *options.changes]
+    done = run(RECIPES / "section.yaml", seed, changes, uncalibrated=False)
+    sections = {x: r["value"] for x, r in accuracy(done["records"]).items() if x}
+    print(
+        f"{side}, seed {seed}: recall {statistics.mean(found.values()):.4f}, "
+        f"sections {statistics.mean(sections.values()):.4f}",
+        file=sys.stderr,
+        flush=True,
+    )
+    return {"recall_at_1": found, "section": sections}
+
+
 def main() -> None:
     """Measure, print a line a side, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--minutes", type=float, default=30, help="of each pretraining")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--limit", type=int, default=500, help="synopses of a language")
+    parser.add_argument("--at-once", type=int, default=1, help="trainings side by side")
     parser.add_argument("changes", nargs="*", help="key=value of recipes/section.yaml")
     options = parser.parse_intermixed_args()
     if "UNMASK_DATA" not in os.environ:
         raise SystemExit("set UNMASK_DATA to the data's folder")
     test = pairs("test")
-    runs: dict[str, list[dict[str, Any]]] = {}
-    with tempfile.TemporaryDirectory() as name:
-        for side, recipe in recipes(Path(name), options.minutes).items():
-            runs[side] = []
-            for seed in range(options.seeds):
-                out = Path(name) / f"{recipe.stem}-{seed}"
-                command = [str(UNMASK), "train", str(recipe), f"train.seed={seed}", "--json"]
-                bundle = Path(run_json([*command, "--out", str(out)])["bundle"])
-                found = recall(bundle, test, options.limit)
-                changes = [f"encoder.from={bundle}", *options.changes]
-                done = run(RECIPES / "section.yaml", seed, changes, uncalibrated=False)
-                sections = {x: r["value"] for x, r in accuracy(done["records"]).items() if x}
-                runs[side].append({"recall_at_1": found, "section": sections})
-                print(
-                    f"{side}, seed {seed}: recall {statistics.mean(found.values()):.4f}, "
-                    f"sections {statistics.mean(sections.values()):.4f}",
-                    file=sys.stderr,
-                    flush=True,
-                )
-    result: dict[str, Any] = {"minutes": options.minutes, "seeds": options.seeds, "sides": {}}
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(options.at_once) as pool:
+        sides = recipes(Path(name), options.minutes)
+        # Both sides of a seed one after the other, or at once, so that both meet the same load.
+        made = {
+            (side, seed): pool.submit(measured, side, recipe, seed, test, options)
+            for seed in range(options.seeds)
+            for side, recipe in sides.items()
+        }
+        runs = {
+            side: [made[side, seed].result() for seed in range(options.seeds)] for side in sides
+        }
+    result: dict[str, Any] = {
+        "minutes": options.minutes,
+        "seeds": options.seeds,
+        "at_once": options.at_once,
+        "changes": options.changes,
+        "sides": {},
+    }
     for side, own in runs.items():
         result["sides"][side] = {
             what: {x: spread([one[what][x] for one in own]) for x in own[0][what]}
