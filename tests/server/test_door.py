@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from unmask.server.errors import overloaded
 from unmask.server.guard import Guard
 from unmask.server.keys import Keys
 from unmask.server.metrics import Metrics
@@ -51,10 +52,12 @@ async def _app(scope: Any, receive: Any, send: Any) -> None:
 class Door:
     """A server in a thread."""
 
-    def __init__(self, keep_alive: int = 1, **settings: Any) -> None:
+    def __init__(
+        self, keep_alive: int = 1, admit_any: Callable[[], None] = lambda: None, **settings: Any
+    ) -> None:
         own = Settings(**settings)
         keys = Keys({KEY: frozenset({"predict"})})
-        self.guard = Guard(_app, own, keys, Metrics())
+        self.guard = Guard(_app, own, keys, Metrics(), admit_any)
         config = uvicorn.Config(
             self.guard,
             port=0,
@@ -299,3 +302,22 @@ def test_an_answer_does_not_wait_to_be_acknowledged(door: Any) -> None:
         (one,) = at.server.server_state.connections
         own = one.transport.get_extra_info("socket")
         assert own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_what_is_too_much_is_refused_before_it_is_read(door: Callable[..., Door]) -> None:
+    def crowded() -> None:
+        raise overloaded("it would be 3.0 s until your turn", 2.0)
+
+    one = door(admit_any=crowded)
+    key = b"Authorization: Bearer " + KEY.encode() + b"\r\n"
+    said = one.ask(head(b"POST /embed", key, b"Content-Length: 100\r\n"))  # and no body
+    assert said.startswith(b"HTTP/1.1 429")
+    assert b"retry-after: 2" in said.lower()
+    # Who may not come in is told nothing of the crowd; what does not wait in the queue goes on.
+    assert one.ask(head(b"POST /embed", b"Content-Length: 0\r\n")).startswith(b"HTTP/1.1 401")
+    said = one.ask(head(b"POST /tokenize", key, b"Content-Length: 0\r\n"))
+    assert said.startswith(b"HTTP/1.1 200")
+    counted = one.guard.metrics.registry.get_sample_value
+    labels = {"route": "/embed", "status": "429"}
+    assert counted("unmask_requests_total", labels) == 1
+    assert counted("unmask_errors_total", {"code": "overloaded"}) == 1

@@ -134,7 +134,7 @@ def test_who_does_not_read_is_not_waited_for() -> None:
 
     asked: list[int] = []
     metrics = Metrics()
-    guard = Guard(app, Settings(body_seconds=0.05), Keys({}), metrics)
+    guard = Guard(app, Settings(body_seconds=0.05), Keys({}), metrics, lambda: None)
     scope = {"type": "http", "method": "POST", "path": "/embed", "headers": []}
     asyncio.run(asyncio.wait_for(guard(scope, receive, send), 20))
     labels = {"model": "", "event": "left"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import tracemalloc
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,10 @@ from hypothesis import strategies as st
 from unmask.server.asks import Answered
 from unmask.server.cache import Cache
 from unmask.server.errors import Refusal
+from unmask.server.fleet import Fleet
+from unmask.server.metrics import Metrics
 from unmask.server.scheduler import Queue, Unit
+from unmask.server.settings import Settings
 
 
 class Clock:
@@ -76,6 +81,31 @@ def test_the_budget_follows_the_pace() -> None:
     for _ in range(100):
         waiting.pace.learn(2048, 2.0)
     assert waiting.budget == pytest.approx(52, abs=1)
+
+
+def test_a_request_is_turned_away_unread_only_where_every_model_is_full() -> None:
+    fleet = Fleet(["one=a", "two=b"], Settings(timeout=2.0), Metrics())
+    fleet.admit_any()  # none is loaded yet
+    queues = [queue(most_tokens=10**6)[0] for _ in range(2)]
+    models: Any = {name: SimpleNamespace(queue=own) for name, own in zip("ab", queues, strict=True)}
+    fleet.models = models
+    for own in queues:
+        fleet.admit_any()
+        own.pace.rate = 100.0
+        own.add([unit(101)])
+    with pytest.raises(Refusal) as refused:
+        fleet.admit_any()
+    assert refused.value.status == 429
+
+
+def test_batches_grow_where_much_waits() -> None:
+    waiting, _ = queue(batch_tokens=8192, most_tokens=10**6)
+    waiting.pace.rate = 1000.0
+    assert waiting.budget == 50  # of a twentieth of a second
+    waiting.add([unit(100) for _ in range(10)])  # a second's work
+    assert waiting.budget == 125
+    waiting.add([unit(100) for _ in range(90)])
+    assert waiting.budget == 250
 
 
 def test_admission() -> None:

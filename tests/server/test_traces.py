@@ -46,7 +46,7 @@ def test_a_request_is_a_span() -> None:
         "path": "/embed",
         "headers": [(b"traceparent", parent)],
     }
-    asyncio.run(Guard(app, Settings(), Keys({}), Metrics())(scope, receive, send))  # type: ignore[arg-type]
+    asyncio.run(Guard(app, Settings(), Keys({}), Metrics(), lambda: None)(scope, receive, send))  # type: ignore[arg-type]
     (span,) = kept.get_finished_spans()
     assert span.attributes["http.response.status_code"] == sent[0]["status"] == 200
     assert span.attributes["unmask.tokens"] == 6

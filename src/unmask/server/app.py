@@ -38,7 +38,7 @@ def make_app(fleet: Fleet, settings: Settings, keys: Keys, tls: bool = False) ->
     app.add_exception_handler(Refusal, _refusal)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    return Guard(app, settings, keys, fleet.metrics, tls)
+    return Guard(app, settings, keys, fleet.metrics, fleet.admit_any, tls)
 
 
 def describe() -> dict[str, Any]:

@@ -11,6 +11,8 @@ from unmask.server.keys import Keys, is_loopback
 from unmask.server.settings import Settings
 
 OPEN = ("/health", "/", "/favicon.ico", "/page/", "/ping")  # without a key: they tell nothing
+# All of whose work waits in the queue of a model.
+QUEUED = ("/embed", "/v1/embeddings", "/predict", "/rerank", "/similarity")
 _SCOPES = (("/metrics", "metrics"), ("/admin/", "admin"))
 
 

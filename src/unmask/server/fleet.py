@@ -71,6 +71,19 @@ class Fleet:
             raise Refusal(404, "no_such_model", f"no model {name[:80]!r} here; the models: {known}")
         return self.models[name]
 
+    def admit_any(self) -> None:
+        """A Refusal where no model could do anything more in time, whatever is asked."""
+        refusal = None
+        for served in self.models.values():
+            try:
+                served.queue.admit_any(self.settings.timeout)
+            except Refusal as refused:
+                refusal = refused
+            else:
+                return
+        if refusal is not None:
+            raise refusal
+
     @property
     def healthy(self) -> bool:
         """Whether every model has a worker that is ready."""

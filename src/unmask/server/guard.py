@@ -10,13 +10,13 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from unmask.server.entry import admit, is_open, too_large
+from unmask.server.entry import QUEUED, admit, is_open, too_large
 from unmask.server.errors import Refusal, overloaded
 from unmask.server.keys import Keys
 from unmask.server.metrics import Metrics
@@ -47,9 +47,17 @@ class Guard:
     """Limits, keys, hosts and headers; ends the work of a client that leaves."""
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, keys: Keys, metrics: Metrics, tls: bool = False
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        keys: Keys,
+        metrics: Metrics,
+        admit_any: Callable[[], None],
+        tls: bool = False,
     ) -> None:
+        """`admit_any` raises a Refusal where nothing more can be done in time."""
         self.app = app
+        self.admit_any = admit_any
         self.settings = settings
         self.keys = keys
         self.metrics = metrics
@@ -107,10 +115,13 @@ class _Visit:
         method, path = self.scope["method"], self.scope["path"]
         try:
             admit(method, path, self.headers, self.guard.settings, self.guard.keys)
+            if path in QUEUED:  # of what is too much most is refused, which must cost little
+                self.guard.admit_any()
             # Places are for those who may ask: nobody else can take them all.
             with nullcontext() if is_open(method, path) else self.guard.room():
                 await self._serve(await self._body())
         except Refusal as refusal:
+            self.guard.metrics.errors.labels(refusal.code).inc()
             await refuse(refusal, self.scope, self.send)
 
     async def _body(self) -> bytes:
@@ -210,7 +221,9 @@ class _Visit:
 
     def _record(self) -> dict[str, Any]:
         """A line of JSON for the log, without anything that the user wrote; and the figures."""
-        route = getattr(self.scope.get("route"), "path", None) or "other"
+        path = self.scope["path"]
+        known = path if path in QUEUED else "other"  # refused here, nothing has found its route
+        route = getattr(self.scope.get("route"), "path", None) or known
         seconds = time.perf_counter() - self.began
         self.guard.metrics.requests.labels(route, str(self.status)).inc()
         self.guard.metrics.duration.labels(route).observe(seconds)

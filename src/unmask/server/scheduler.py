@@ -19,6 +19,9 @@ from unmask.server.errors import Refusal, overloaded
 # The share of a request's time that may go by before its turn. Waits are guessed from the pace; at
 # the very limit half of what is taken on would come too late, and be computed for nothing.
 _MARGIN = 0.5
+# Where much waits a batch may take this share of the wait, up to so many seconds: nobody then has
+# an answer sooner by a small one, and large ones cost less a text.
+_LARGE, _LARGEST = 1 / 8, 0.25
 
 
 @dataclass(eq=False)
@@ -56,7 +59,8 @@ class Queue:
     """Units in lanes and buckets of length; it gives batches, and refuses what cannot be in time.
 
     A batch holds at most `batch_tokens`, and no more than takes `batch_seconds` at the pace that
-    was measured: a longer one gives no more throughput on most machines, and makes all wait.
+    was measured: a longer one makes all wait for a little more throughput. It may take longer
+    where the queue is long.
     Usually the fullest bucket goes next; where a unit has waited for `age` seconds, its own does.
     """
 
@@ -174,7 +178,8 @@ class Queue:
         """Tokens of the next batch."""
         if self.pace.rate is None:
             return min(self.batch_tokens, 256)
-        return max(1, min(self.batch_tokens, math.ceil(self.pace.rate * self.batch_seconds)))
+        seconds = max(self.batch_seconds, min(self.wait * _LARGE, _LARGEST))
+        return max(1, min(self.batch_tokens, math.ceil(self.pace.rate * seconds)))
 
     def finish(self, units: Sequence[Unit], seconds: float | None) -> None:
         """A batch is over: it took a worker so many seconds; None where it died."""
