@@ -89,6 +89,11 @@ def test_a_new_budget_takes_the_place_of_the_old() -> None:
     }
 
 
+def test_a_budget_that_is_taken_away_leaves_a_new_one() -> None:
+    data = read({"train": {"tokens": 1000}}, ["train.steps=2", "train.tokens=null"])
+    assert data["train"] == {"steps": 2, "tokens": None}
+
+
 def test_changes_reach_any_key() -> None:
     data = read(MINIMAL, ["train.seed=7", "tasks.mood.train=b.csv", "encoder={shape: mini}"])
     assert data["train"]["seed"] == 7

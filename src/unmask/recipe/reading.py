@@ -91,13 +91,14 @@ def read(source: Path | Mapping[str, Any], changes: Iterable[str] = ()) -> dict[
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
                 raise UserError(f"{change!r}: {parent} holds no keys in {where}")
-        if last in BUDGETS:  # a new budget takes the place of the old one
-            for unit in BUDGETS:
-                place.pop(unit, None)
         try:
-            place[last] = yaml.load(value, _Loader)
+            new = yaml.load(value, _Loader)
         except (ValueError, yaml.YAMLError):
             raise UserError(f"{change!r}: the value is not readable YAML") from None
+        if last in BUDGETS and new is not None:  # a new budget takes the place of the old one
+            for unit in BUDGETS:
+                place.pop(unit, None)
+        place[last] = new
     return data
 
 
