@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from typing import Any
 from urllib.parse import urlsplit
+
+KEPT = 15.0  # seconds that an idle connection is used again: servers close them later than that
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -21,7 +24,7 @@ class Client:
     def __init__(self, url: str) -> None:
         where = urlsplit(url)
         self.where = (where.hostname, where.port)
-        self.idle: list[Connection] = []
+        self.idle: list[tuple[Connection, float]] = []  # and since when
 
     async def post(self, path: str, value: Any) -> tuple[int, bytes]:
         """The status and the body. OSError, EOFError or TimeoutError where no answer came."""
@@ -41,13 +44,14 @@ class Client:
         if re.search(r"(?im)^connection: *close", said):
             writer.close()
         else:
-            self.idle.append((reader, writer))
+            self.idle.append(((reader, writer), time.monotonic()))
         return int(said.split(" ", 2)[1]), answer
 
     async def _connection(self) -> Connection:
         while self.idle:
-            reader, writer = self.idle.pop()
-            if not reader.at_eof() and not writer.is_closing():
+            (reader, writer), since = self.idle.pop()
+            fresh = time.monotonic() - since < KEPT
+            if fresh and not reader.at_eof() and not writer.is_closing():
                 return reader, writer
             writer.close()
         return await asyncio.open_connection(*self.where)
@@ -56,5 +60,5 @@ class Client:
         return self
 
     async def __aexit__(self, *how: object) -> None:
-        for _, writer in self.idle:
+        for (_, writer), _ in self.idle:
             writer.close()

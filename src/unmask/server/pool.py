@@ -27,6 +27,9 @@ log = logging.getLogger("unmask.server")
 AHEAD = 2  # batches that a worker has: it computes one while the next is on its way
 WRITING = 8  # texts that a worker writes at once
 TRIES = 2  # times that a unit is given to a worker before it is given up
+# Shapes of batches for which oneDNN keeps its plan. With its own 1,024 a worker goes on growing by
+# tens of MB for many minutes, which looks like a leak and makes nothing faster.
+PLANS = "32"
 PATIENCE = (0.2, 30.0)  # seconds before a worker is started again: at first, and at most
 
 
@@ -317,12 +320,12 @@ class Pool:
         ours.setblocking(False)
         with theirs:
             command = [sys.executable, "-m", "unmask.server.worker", str(theirs.fileno())]
-            threads = {"OMP_NUM_THREADS": str(self.threads)}
+            own = {"OMP_NUM_THREADS": str(self.threads), "ONEDNN_PRIMITIVE_CACHE_CAPACITY": PLANS}
             process = subprocess.Popen(
                 command,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env={**threads, **os.environ},
+                env={**own, **os.environ},
             )
         stream, writer = await asyncio.open_connection(sock=ours)
         worker = Worker(process, stream, writer)
