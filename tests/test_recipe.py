@@ -92,6 +92,9 @@ def test_a_new_budget_takes_the_place_of_the_old() -> None:
 def test_a_budget_that_is_taken_away_leaves_a_new_one() -> None:
     data = read({"train": {"tokens": 1000}}, ["train.steps=2", "train.tokens=null"])
     assert data["train"] == {"steps": 2, "tokens": None}
+    staged = {k: v for k, v in MINIMAL.items() if k != "train"}
+    staged |= {"train": {"steps": 2}, "stages": {"a": {"train": {"tokens": None}}}}
+    assert parse(staged, OPTIONS)["a"].train.budget == ("steps", 2)
 
 
 def test_changes_reach_any_key() -> None:

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.testclient import TestClient
 
+from unmask.server.app import make_app
 from unmask.server.asks import Answered
 from unmask.server.cache import Cache
 from unmask.server.errors import Refusal
 from unmask.server.fleet import Fleet
+from unmask.server.keys import Keys
 from unmask.server.metrics import Metrics
 from unmask.server.scheduler import Queue, Unit
 from unmask.server.settings import Settings
@@ -89,13 +92,25 @@ def test_a_request_is_turned_away_unread_only_where_every_model_is_full() -> Non
     queues = [queue(most_tokens=10**6)[0] for _ in range(2)]
     models: Any = {name: SimpleNamespace(queue=own) for name, own in zip("ab", queues, strict=True)}
     fleet.models = models
-    for own in queues:
+    for own, tokens in zip(queues, (151, 301), strict=True):
         fleet.admit_any()
         own.pace.rate = 100.0
-        own.add([unit(101)])
-    with pytest.raises(Refusal) as refused:
+        own.add([unit(tokens)])
+    with pytest.raises(Refusal, match=r"1\.5 s until your turn") as refused:  # the soonest
         fleet.admit_any()
     assert refused.value.status == 429
+    asking = TestClient(make_app(fleet, fleet.settings, Keys({})), base_url="http://localhost")
+    said = asking.post("/embed", json={"inputs": "a"})
+    assert (said.status_code, said.json()["error_type"]) == (429, "overloaded")
+
+
+def test_whatever_comes_is_refused_where_hardly_anything_fits() -> None:
+    waiting, _ = queue(most_tokens=1000)
+    waiting.add([unit(980)])
+    waiting.admit_any(30.0)
+    waiting.add([unit(1)])
+    with pytest.raises(Refusal, match="981 tokens wait already, of 1000"):
+        waiting.admit_any(30.0)
 
 
 def test_batches_grow_where_much_waits() -> None:
@@ -106,6 +121,9 @@ def test_batches_grow_where_much_waits() -> None:
     assert waiting.budget == 125
     waiting.add([unit(100) for _ in range(90)])
     assert waiting.budget == 250
+    assert waiting.usual == 50  # of what goes on for longer than the queue may be long
+    waiting.batch_tokens = 200
+    assert waiting.budget == 200
 
 
 def test_admission() -> None:

@@ -34,7 +34,8 @@ def serve(
     ] = 65_536,
     batch_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a batch")] = 8192,
     batch_seconds: Annotated[
-        float, typer.Option(min=0.001, help="Seconds that a batch should take at most")
+        float,
+        typer.Option(min=0.001, help="Seconds that a batch should take at most, unless much waits"),
     ] = 0.05,
     cache_mb: Annotated[int, typer.Option(min=0, help="Memory for answers, of each model")] = 64,
     read_seconds: Annotated[

@@ -153,9 +153,8 @@ def _merged(common: Mapping[str, Any], stage: Mapping[str, Any]) -> dict[str, An
     for key in ("train", "mixture"):
         ours, theirs = common.get(key), stage.get(key)
         if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
-            kept = {
-                k: v for k, v in ours.items() if k not in BUDGETS or not set(BUDGETS) & {*theirs}
-            }
+            another_budget = any(theirs.get(unit) is not None for unit in BUDGETS)
+            kept = {k: v for k, v in ours.items() if k not in BUDGETS or not another_budget}
             merged[key] = {**kept, **theirs}
     return merged
 

@@ -72,17 +72,17 @@ class Fleet:
         return self.models[name]
 
     def admit_any(self) -> None:
-        """A Refusal where no model could do anything more in time, whatever is asked."""
-        refusal = None
+        """The soonest Refusal where no model could do anything more in time, whatever is asked."""
+        refusals = []
         for served in self.models.values():
             try:
                 served.queue.admit_any(self.settings.timeout)
-            except Refusal as refused:
-                refusal = refused
+            except Refusal as refusal:
+                refusals.append(refusal)
             else:
                 return
-        if refusal is not None:
-            raise refusal
+        if refusals:
+            raise min(refusals, key=lambda one: one.retry_after or 0.0)
 
     @property
     def healthy(self) -> bool:

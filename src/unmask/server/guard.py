@@ -115,7 +115,9 @@ class _Visit:
         method, path = self.scope["method"], self.scope["path"]
         try:
             admit(method, path, self.headers, self.guard.settings, self.guard.keys)
-            if path in QUEUED:  # of what is too much most is refused, which must cost little
+            if (
+                method == "POST" and path in QUEUED
+            ):  # of what is too much most is refused, which must cost little
                 self.guard.admit_any()
             # Places are for those who may ask: nobody else can take them all.
             with nullcontext() if is_open(method, path) else self.guard.room():
@@ -222,7 +224,7 @@ class _Visit:
     def _record(self) -> dict[str, Any]:
         """A line of JSON for the log, without anything that the user wrote; and the figures."""
         path = self.scope["path"]
-        known = path if path in QUEUED else "other"  # refused here, nothing has found its route
+        known = path if path in QUEUED else "other"  # what is refused here has found no route
         route = getattr(self.scope.get("route"), "path", None) or known
         seconds = time.perf_counter() - self.began
         self.guard.metrics.requests.labels(route, str(self.status)).inc()
@@ -243,6 +245,9 @@ class _Visit:
 async def refuse(refusal: Refusal, scope: Mapping[str, Any], send: Send) -> None:
     """Answer with a Refusal, over plain ASGI."""
     body, headers = refused(refusal, scope["path"])
+    if any(name == b"expect" for name, _ in scope["headers"]):
+        # It may leave out the body that it announced, and the next request would be taken for it.
+        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

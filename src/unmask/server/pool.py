@@ -165,7 +165,7 @@ class Pool:
 
     def _let_explain(self, worker: Worker, unit: Unit) -> None:
         number = next(self._numbers)
-        told = {**unit.work, "do": "explain", "id": number, "positions": self.queue.budget}
+        told = {**unit.work, "do": "explain", "id": number, "positions": self.queue.usual}
         if self._told(worker, told, self.explanations, [unit]):
             worker.explaining = Explaining(number, unit)
 

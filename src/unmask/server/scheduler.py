@@ -19,6 +19,9 @@ from unmask.server.errors import Refusal, overloaded
 # The share of a request's time that may go by before its turn. Waits are guessed from the pace; at
 # the very limit half of what is taken on would come too late, and be computed for nothing.
 _MARGIN = 0.5
+# The share of the queue at which whatever comes is refused: near its end only what has few tokens
+# fits, and each request would have to be read to find that it does not.
+_FULL = 0.98
 # Where much waits a batch may take this share of the wait, up to so many seconds: nobody then has
 # an answer sooner by a small one, and large ones cost less a text.
 _LARGE, _LARGEST = 1 / 8, 0.25
@@ -104,19 +107,27 @@ class Queue:
             )
             raise Refusal(413, "too_many_tokens", message)
         if self.tokens + tokens > self.most_tokens:
-            over = self.tokens + tokens - self.most_tokens
-            seconds = over / (self.pace.rate * self.workers) if self.pace.rate else 1.0
-            message = f"{self.tokens} tokens wait already, of {self.most_tokens} that may"
-            raise overloaded(message, seconds)
+            raise self._full(self.tokens + tokens - self.most_tokens)
         self.admit_any(patience)
 
     def admit_any(self, patience: float) -> None:
-        """Refuse whatever comes where its turn would not come in time: no token need be counted."""
+        """Refuse whatever comes where the queue is full, or its turn would not come in time.
+
+        No token of it need be counted.
+        """
+        if self.tokens > self.most_tokens * _FULL:
+            raise self._full(self.tokens - self.most_tokens * _FULL)
         if self.wait > patience * _MARGIN:
             message = (
                 f"it would be {self.wait:.1f} s until your turn, of the {patience:g} s you have"
             )
             raise overloaded(message, self.wait - patience * _MARGIN)
+
+    def _full(self, over: float) -> Refusal:
+        """A refusal until so many tokens are done."""
+        seconds = over / (self.pace.rate * self.workers) if self.pace.rate else 1.0
+        message = f"{self.tokens} tokens wait already, of {self.most_tokens} that may"
+        return overloaded(message, seconds)
 
     def admit_alone(self, tokens: int, patience: float) -> None:
         """The same for one explanation; refuse it too where it alone would take too long."""
@@ -176,9 +187,16 @@ class Queue:
     @property
     def budget(self) -> int:
         """Tokens of the next batch."""
+        return self._within(max(self.batch_seconds, min(self.wait * _LARGE, _LARGEST)))
+
+    @property
+    def usual(self) -> int:
+        """Tokens of a batch where little waits."""
+        return self._within(self.batch_seconds)
+
+    def _within(self, seconds: float) -> int:
         if self.pace.rate is None:
             return min(self.batch_tokens, 256)
-        seconds = max(self.batch_seconds, min(self.wait * _LARGE, _LARGEST))
         return max(1, min(self.batch_tokens, math.ceil(self.pace.rate * seconds)))
 
     def finish(self, units: Sequence[Unit], seconds: float | None) -> None:

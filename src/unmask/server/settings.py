@@ -16,7 +16,7 @@ class Settings:
     timeout: float = 30.0  # seconds in which a request is answered or refused
     queue_tokens: int = 65_536  # that may wait, of each model
     batch_tokens: int = 8192
-    batch_seconds: float = 0.05  # that a batch should take at most
+    batch_seconds: float = 0.05  # that a batch should take at most, unless much waits
     cache_bytes: int = 64 << 20
     body_bytes: int = 4 << 20
     header_bytes: int = 32 << 10
