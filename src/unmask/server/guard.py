@@ -115,9 +115,8 @@ class _Visit:
         method, path = self.scope["method"], self.scope["path"]
         try:
             admit(method, path, self.headers, self.guard.settings, self.guard.keys)
-            if (
-                method == "POST" and path in QUEUED
-            ):  # of what is too much most is refused, which must cost little
+            # Of what is too much most is refused, which must cost little.
+            if method == "POST" and path in QUEUED:
                 self.guard.admit_any()
             # Places are for those who may ask: nobody else can take them all.
             with nullcontext() if is_open(method, path) else self.guard.room():

@@ -28,7 +28,7 @@ AHEAD = 2  # batches that a worker has: it computes one while the next is on its
 WRITING = 8  # texts that a worker writes at once
 TRIES = 2  # times that a unit is given to a worker before it is given up
 # Shapes of batches for which oneDNN keeps its plan. With its own 1,024 a worker goes on growing by
-# tens of MB for many minutes, which looks like a leak and makes nothing faster.
+# tens of MB for many minutes, which looks like a leak.
 PLANS = "32"
 PATIENCE = (0.2, 30.0)  # seconds before a worker is started again: at first, and at most
 
