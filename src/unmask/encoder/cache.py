@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -37,6 +39,17 @@ class Past:
             self._both = found.permute(2, 0, 3, 1, 4)
             self.columns = column.shape[1]
 
+    @classmethod
+    def joined(cls, parts: Sequence[Past]) -> Past:
+        """The rows of all, which have as many columns."""
+        past = cls()
+        # As they were unpacked: what is contiguous is joined several times as fast.
+        kept = [p._both.permute(1, 3, 0, 2, 4) for p in parts if p._both is not None]
+        if kept:
+            past._both = torch.cat(kept).permute(2, 0, 3, 1, 4)
+            past.columns = parts[0].columns
+        return past
+
     def select(self, rows: Tensor, moved: Tensor) -> None:
         """Go on with these rows (R,); `moved` are those that are not where they were."""
         if self._both is None:
@@ -62,6 +75,16 @@ class Cache:
         self.layers = [Past() for _ in range(layers)]
         self.position = torch.zeros(0, 0, dtype=torch.long)  # (B, K)
         self.seen = torch.zeros(0, 0, 0, dtype=torch.bool)  # (B, T, K): by whom; T may be 1 for all
+
+    @classmethod
+    def joined(cls, parts: Sequence[Cache]) -> Cache:
+        """The rows of all, which have as many columns."""
+        cache = cls(0)
+        cache.position = torch.cat([part.position for part in parts])
+        cache.seen = torch.cat([part.seen for part in parts])
+        every = zip(*(part.layers for part in parts), strict=True)
+        cache.layers = [Past.joined(own) for own in every]
+        return cache
 
     @property
     def columns(self) -> int:

@@ -13,9 +13,7 @@ from unmask.encoder.generator import sample
 from unmask.tasks.generation.constraints import Constraints
 from unmask.tasks.generation.options import DecodeOptions
 from unmask.tasks.generation.prompt import Pieces, Prompt
-from unmask.tasks.generation.rows import Draft, Pen, Rows
-
-_BLOCK = 64  # pieces; encoders that unmask makes have tables of whole blocks
+from unmask.tasks.generation.rows import Draft, Pen, Rows, best_of
 
 
 def write(
@@ -96,11 +94,11 @@ def search(
         owners = torch.tensor(live, device=pen.device).repeat_interleave(W)
         allowed = constraints.behind(rows.log_p, owners, [ids for i in live for ids in beams[i]])
         each = min(2 * W, V)  # enough, for each beam may end
-        values, tokens = best_of(allowed, each)  # (R * W, each)
+        values, which = best_of(allowed, each)  # (R * W, each)
         total = (scores.view(-1, 1) + values).view(len(live), -1)  # (R, W * each)
-        best = total.topk(each)
-        token = tokens.view(len(live), -1).gather(1, best.indices)
-        parts = (best.values, best.indices // each, token)  # (R, each)
+        best = total.topk(min(2 * W, W * each))
+        tokens = which.view(len(live), -1).gather(1, best.indices)
+        parts = (best.values, best.indices // each, tokens)  # (R, 2 * W)
         ranked = zip(*(part.tolist() for part in parts), strict=True)
         going: dict[int, list[tuple[float, int, int]]] = {}  # by row
         for k, (i, row) in enumerate(zip(live, ranked, strict=True)):
@@ -124,32 +122,16 @@ def search(
                 going[k] = grown + [(-torch.inf, *grown[0][1:])] * spare
         if going:
             order = rows.keep(list(going))
-            scores, origin, token = (
+            scores, origin, tokens = (
                 torch.tensor([[beam[part] for beam in going[k]] for k in order], device=pen.device)
                 for part in range(3)
             )  # (R, W) each
             rows.follow(origin)
-            rows.feed(token.flatten())
+            rows.feed(tokens.flatten())
             live = [live[k] for k in order]
         else:
             live = []
     return found
-
-
-def best_of(log_p: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The likeliest so many of each row (N, V), best first, and which they are: (N, count) each.
-
-    They lie in the blocks with the highest maxima, which torch finds several times as fast.
-    """
-    N, V = log_p.shape
-    if V % _BLOCK or count * _BLOCK >= V:
-        values, which = log_p.topk(count)
-        return values, which
-    blocks = log_p.view(N, -1, _BLOCK)
-    block = blocks.amax(-1).topk(count).indices
-    within = blocks.gather(1, block[:, :, None].expand(-1, -1, _BLOCK)).flatten(1)
-    values, place = within.topk(count)
-    return values, block.gather(1, place // _BLOCK) * _BLOCK + place % _BLOCK
 
 
 def likeliest(log_p: Tensor, options: DecodeOptions) -> Tensor:

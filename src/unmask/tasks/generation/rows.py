@@ -15,7 +15,9 @@ from unmask.encoder import Cache, Encoder
 from unmask.tasks.generation.head import WritingHead
 from unmask.tasks.generation.prompt import Prompt
 
-_ROW_TOKENS = 64  # columns of the grid that prompts are read in, packed
+_BLOCK = 64  # pieces; encoders that unmask makes have tables of whole blocks
+_ROW_TOKENS = 64  # columns of the grids that prompts are read in, packed
+_READ_TOKENS = 2048  # positions of such a grid: what layers make of more does not fit into caches
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,16 @@ class Pen:
 
         A negative place counts from the end.
         """
+        widest = max(sequence.length for sequence in sequences)
+        some = max(_READ_TOKENS // widest, 1)
+        parts = [
+            self._read(sequences[i : i + some], place, widest)
+            for i in range(0, len(sequences), some)
+        ]
+        hidden, caches = zip(*parts, strict=True)
+        return torch.cat(hidden), Cache.joined(caches)
+
+    def _read(self, sequences: List[Sequence], place: int, widest: int) -> tuple[Tensor, Cache]:
         places = [place % sequence.length for sequence in sequences]
         examples = [
             Example((sequence,), (np.array([at]),))
@@ -51,7 +63,7 @@ class Pen:
         cache = Cache(len(self.encoder.layers))
         hidden = self.see(batch, cache)
         length = torch.tensor([sequence.length for sequence in sequences], device=self.device)
-        column = torch.arange(int(length.max()), device=self.device)
+        column = torch.arange(widest, device=self.device)
         held = column < length[:, None]  # (R, S)
         first = batch.wanted - torch.tensor(places, device=self.device)  # where each begins
         cache.unpack((first[:, None] + column).where(held, first[:, None]), held)
@@ -122,6 +134,22 @@ class Rows:
     def follow(self, origin: Tensor) -> None:
         """Let each text go on from what another of its row is so far, (R, W), before `feed`."""
         self.cache.follow(origin)
+
+
+def best_of(log_p: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The likeliest so many of each row (N, V), best first, and which they are: (N, count) each.
+
+    They lie in the blocks with the highest maxima, which torch finds several times as fast.
+    """
+    N, V = log_p.shape
+    if V % _BLOCK or count * _BLOCK >= V:
+        values, which = log_p.topk(count)
+        return values, which
+    blocks = log_p.view(N, -1, _BLOCK)
+    block = blocks.amax(-1).topk(count).indices
+    within = blocks.gather(1, block[:, :, None].expand(-1, -1, _BLOCK)).flatten(1)
+    values, place = within.topk(count)
+    return values, block.gather(1, place // _BLOCK) * _BLOCK + place % _BLOCK
 
 
 @dataclass
