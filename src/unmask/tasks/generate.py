@@ -180,7 +180,7 @@ class Generate(Task[GenerateOptions, TextAnswer]):
         """
         decode = self.decoding(options)
         wide = max(decode.beams, decode.top if decode.temperature else 1)
-        return run.steps(examples, partial(self._write, decode), 8192 // min(wide, 16))
+        return run.steps(examples, partial(self._write, decode), 4096 // min(wide, 16))
 
     def decoding(self, options: Mapping[str, Any]) -> DecodeOptions:
         """The recipe's way to write, with these changes; checked against what was learnt."""
