@@ -29,7 +29,7 @@ from unmask.tasks import Draw, Generate, TextAnswer, row_rng
 from unmask.tasks.generation import left_to_right, parallel
 from unmask.tasks.generation.constraints import Constraints
 from unmask.tasks.generation.options import DecodeOptions, GenerateOptions
-from unmask.tasks.generation.rows import Rows
+from unmask.tasks.generation.rows import Rows, best_of
 from unmask.tasks.generation.stream import parts
 
 STYLES = ("classic", "modern", "rms")
@@ -215,6 +215,62 @@ def test_cached_is_uncached(
                 last = np.array([sequence.length - 1])
                 hidden = model.encoder(collate([Example((sequence,), (last,))])).wanted
                 torch.testing.assert_close(rows.log_p[r], pen.log_p(hidden)[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_texts_that_share_a_prompt_are_texts_alone(
+    text: TextInput, make_encoder: Callable[..., Encoder], style: str
+) -> None:
+    """Three texts a prompt, which go on from one another while prompts end, against whole passes.
+
+    There are enough prompts that they are read in several grids.
+    """
+    task = make(text)
+    model = with_model(task, make_encoder, style)
+    pen, own = pen_of(model), prompts(task, [f"{s} {'cat ' * 15}" for s in SOURCES * 30])
+    W = 3
+    which = list(range(len(own)))
+    written: list[list[list[int]]] = [[[] for _ in range(W)] for _ in own]
+    with torch.no_grad():
+        rows = Rows(pen, own, W)
+        draw = np.random.default_rng(0)
+        for step in range(6):
+            ends = draw.random(len(which)) < 0.6
+            left = [k for k in range(len(which)) if k == 0 or not ends[k]]
+            order = rows.keep(left)
+            assert sorted(order) == left
+            which, written = [which[k] for k in order], [written[k] for k in order]
+            if step:
+                origin = draw.integers(0, W, (len(which), W))
+                rows.follow(torch.from_numpy(origin))
+                written = [
+                    [list(texts[w]) for w in ways]
+                    for texts, ways in zip(written, origin, strict=True)
+                ]
+            tokens = draw.integers(5, 40, (len(which), W))
+            for texts, pieces in zip(written, tokens.tolist(), strict=True):
+                for ids, piece in zip(texts, pieces, strict=True):
+                    ids.append(piece)
+            rows.feed(torch.from_numpy(tokens).flatten())
+            log_p = rows.log_p.view(len(which), W, -1)
+            for r, i in enumerate(which):
+                for w, ids in enumerate(written[r]):
+                    sequence = own[i].sequence(np.array(ids), pen.kind)
+                    last = np.array([sequence.length - 1])
+                    hidden = model.encoder(collate([Example((sequence,), (last,))])).wanted
+                    expected = pen.log_p(hidden)[0]
+                    torch.testing.assert_close(log_p[r, w], expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("size", [64, 500, 1024])
+def test_the_best_of_blocks_are_the_best_of_all(size: int) -> None:
+    log_p = torch.randn(7, size, generator=torch.Generator().manual_seed(0))
+    log_p[:, 3] = -torch.inf
+    for count in (1, 5):
+        values, which = best_of(log_p, count)
+        expected = log_p.topk(count)
+        torch.testing.assert_close(values, expected.values, atol=0, rtol=0)
+        torch.testing.assert_close(which, expected.indices)
 
 
 @pytest.mark.parametrize("style", STYLES)

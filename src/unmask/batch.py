@@ -134,22 +134,24 @@ class Batch:
         """Positions that are not padding."""
         return int((self.owner > 0).sum())
 
-    def visible(
-        self, window: int | None = None, keys: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor | None:
-        """Who sees whom, as a boolean mask (B, 1, T, T); None where everyone sees everyone.
+    @cached_property
+    def seen(self) -> Tensor:
+        """Who sees whom, as a boolean mask (B, T, T)."""
+        same = self.owner[:, :, None] == self.owner[:, None, :]
+        return same & (self.position[:, None, :] <= self.limit[:, :, None])
+
+    def visible(self, window: int | None = None) -> Tensor | None:
+        """The same as a mask (B, 1, T, T) for all heads; None where everyone sees everyone.
 
         `window` keeps only keys at most that many positions away (sliding-window attention,
-        Longformer, arXiv:2004.05150). With `keys`, owners and positions (B, K), it is those that
-        are seen: (B, 1, T, K).
+        Longformer, arXiv:2004.05150).
         """
-        if keys is None and self.plain and (window is None or self.shape[1] <= window + 1):
+        if self.plain and (window is None or self.shape[1] <= window + 1):
             return None
-        owner, position = keys or (self.owner, self.position)
-        same = self.owner[:, :, None] == owner[:, None, :]  # (B, T, K)
-        mask = same & (position[:, None, :] <= self.limit[:, :, None])
+        mask = self.seen
         if window is not None:
-            mask &= (position[:, None, :] - self.position[:, :, None]).abs() <= window
+            near = (self.position[:, None, :] - self.position[:, :, None]).abs() <= window
+            mask = mask & near
         return mask[:, None]
 
     def gather(self, hidden: Tensor) -> Tensor:

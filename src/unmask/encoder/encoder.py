@@ -67,8 +67,8 @@ class Encoder(nn.Module):
     ) -> Hidden:
         """Run the layers on `x` (B, T, D), keeping every layer or the attention if asked to.
 
-        The adapter of that name changes them all. With a `cache` the grid's rows go on where those
-        before them ended: they see what is kept there, and are added to it.
+        The adapter of that name changes them all. With a `cache` the grid goes on where the one
+        before it ended: it sees what is kept there, and is added to it.
 
         With `narrow` the last layer looks everywhere but computes only what a head will see: the
         result at the wanted positions is the same, for most of a layer less.
@@ -124,5 +124,6 @@ class Encoder(nn.Module):
         if config.position == "rotary":
             base = config.rotary_base if window is None else config.local_rotary_base
             angles = rotary_angles(batch.position, config.head_width, base)
-        keys = None if cache is None else cache.keys
-        return View(batch.visible(window, keys), angles, adapter)
+        if cache is None:
+            return View(batch.visible(window), angles, adapter)
+        return View(cache.visible(batch.position, window), angles, adapter)

@@ -33,26 +33,30 @@ class Constraints:
                     every[ids[0]] = True
                 else:
                     self.sequences.append(ids)
-        self.banned = every.expand(len(prompts), -1)  # (S, V)
+        self.banned = every.nonzero()[:, 0]  # (n,), everywhere
+        self.lacking: Tensor | None = None  # (S, V), what each source lacks
         if options.copy_source:
-            self.banned = every.repeat(len(prompts), 1)
-            for row, prompt in zip(self.banned, prompts, strict=True):
+            self.lacking = torch.zeros(len(prompts), size, dtype=torch.bool)
+            for row, prompt in zip(self.lacking, prompts, strict=True):
                 row[np.setdiff1d(pieces.digits, [*prompt.ids, *prompt.begun])] = True
                 if pieces.unknown is not None and not prompt.unknown:
                     row[pieces.unknown] = True
 
     def alone(self, log_p: Tensor, which: Tensor) -> Tensor:
-        """Log-probabilities (N, V), minus infinity for what no place of prompt `which` may hold."""
-        return log_p.masked_fill(self.banned.to(log_p.device)[which], -torch.inf)
+        """Make log-probabilities (N, V) of what no place of prompt `which` may hold -infinity."""
+        log_p.index_fill_(1, self.banned.to(log_p.device), -torch.inf)
+        if self.lacking is not None:
+            log_p.masked_fill_(self.lacking.to(log_p.device)[which], -torch.inf)
+        return log_p
 
     def behind(self, log_p: Tensor, which: Tensor, written: Sequence[list[int]]) -> Tensor:
         """The same for what may not stand behind these pieces either."""
-        found = self.alone(log_p, which)
+        self.alone(log_p, which)
         if self.no_repeat or self.sequences:
-            for row, ids in zip(found, written, strict=True):
+            for row, ids in zip(log_p, written, strict=True):
                 if banned := self._next(ids):
                     row[banned] = -torch.inf
-        return found
+        return log_p
 
     def _next(self, ids: list[int]) -> list[int]:
         """What would complete a banned text, or repeat a stretch."""

@@ -13,7 +13,7 @@ from unmask.encoder.generator import sample
 from unmask.tasks.generation.constraints import Constraints
 from unmask.tasks.generation.options import DecodeOptions
 from unmask.tasks.generation.prompt import Pieces, Prompt
-from unmask.tasks.generation.rows import Draft, Pen, Rows
+from unmask.tasks.generation.rows import Draft, Pen, Rows, best_of
 
 
 def write(
@@ -53,9 +53,10 @@ def steps(
         if options.temperature:
             uniform = torch.tensor([dice[n].random() for n in live], dtype=torch.float32)
             chosen = sample(likeliest(allowed, options), uniform.to(pen.device))
+            chances = allowed.gather(1, chosen[:, None])[:, 0].tolist()
         else:
-            chosen = allowed.argmax(-1)
-        chances = rows.log_p.gather(1, chosen[:, None])[:, 0].tolist()
+            values, first = best_of(allowed, 1)
+            chosen, chances = first[:, 0], values[:, 0].tolist()
         left = []
         for k, (n, token) in enumerate(zip(live, chosen.tolist(), strict=True)):
             drafts[n].log_p += chances[k]
@@ -65,13 +66,12 @@ def steps(
                 if len(drafts[n].ids) < prompts[which[n]].room:
                     left.append(k)
         yield drafts
-        if len(left) < len(live):
-            kept = torch.tensor(left, dtype=torch.long, device=pen.device)
-            rows.select(kept)
-            chosen = chosen[kept]
-            live = [live[k] for k in left]
-        if live:
-            rows.feed(chosen)
+        if left:
+            order = rows.keep(left)
+            rows.feed(chosen[torch.tensor(order, device=pen.device)])
+            live = [live[k] for k in order]
+        else:
+            live = []
     yield drafts
 
 
@@ -85,27 +85,26 @@ def search(
     W, V = options.beams, pen.vocabulary
     constraints = Constraints(pieces, options, prompts, V)
     found: list[list[Draft]] = [[] for _ in prompts]
-    rows = Rows(pen, prompts)
+    rows = Rows(pen, prompts, W)
     live = list(range(len(prompts)))
     beams = {i: [prompts[i].begun.tolist()] * W for i in live}
-    rows.select(torch.tensor(live, device=pen.device).repeat_interleave(W))
     scores = torch.full((len(live), W), -torch.inf, device=pen.device)
     scores[:, 0] = 0  # the beams are one as yet
     while live:
         owners = torch.tensor(live, device=pen.device).repeat_interleave(W)
         allowed = constraints.behind(rows.log_p, owners, [ids for i in live for ids in beams[i]])
-        total = (scores.reshape(-1, 1) + allowed).view(len(live), W * V)
-        best = total.topk(min(2 * W, W * V), dim=-1)  # enough, for each beam may end
-        going: list[int] = []
-        origin: list[int] = []
-        tokens: list[int] = []
-        values: list[list[float]] = []
-        for a, i in enumerate(live):
-            ranked = zip(best.values[a].tolist(), best.indices[a].tolist(), strict=True)
+        each = min(2 * W, V)  # enough, for each beam may end
+        values, which = best_of(allowed, each)  # (R * W, each)
+        total = (scores.view(-1, 1) + values).view(len(live), -1)  # (R, W * each)
+        best = total.topk(min(2 * W, W * each))
+        tokens = which.view(len(live), -1).gather(1, best.indices)
+        parts = (best.values, best.indices // each, tokens)  # (R, 2 * W)
+        ranked = zip(*(part.tolist() for part in parts), strict=True)
+        going: dict[int, list[tuple[float, int, int]]] = {}  # by row
+        for k, (i, row) in enumerate(zip(live, ranked, strict=True)):
             given = len(prompts[i].begun)
             grown: list[tuple[float, int, int]] = []  # log-probability, beam, piece
-            for rank, (value, flat) in enumerate(ranked):
-                beam, token = divmod(flat, V)
+            for rank, (value, beam, token) in enumerate(zip(*row, strict=True)):
                 if value == -torch.inf or len(grown) == W:
                     break
                 if token != pieces.end:
@@ -119,17 +118,19 @@ def search(
                 found[i] += drafts[: max(missing, 0)]
             elif len(found[i]) < W:
                 spare = W - len(grown)  # beams that nothing can follow
-                going.append(i)
                 beams[i] = texts + [texts[0]] * spare
-                grown += [(-torch.inf, *grown[0][1:])] * spare
-                origin += [a * W + beam for _, beam, _ in grown]
-                tokens += [token for _, _, token in grown]
-                values.append([value for value, _, _ in grown])
-        live = going
-        if live:
-            rows.select(torch.tensor(origin, device=pen.device))
-            rows.feed(torch.tensor(tokens, device=pen.device))
-            scores = torch.tensor(values, device=pen.device)
+                going[k] = grown + [(-torch.inf, *grown[0][1:])] * spare
+        if going:
+            order = rows.keep(list(going))
+            scores, origin, tokens = (
+                torch.tensor([[beam[part] for beam in going[k]] for k in order], device=pen.device)
+                for part in range(3)
+            )  # (R, W) each
+            rows.follow(origin)
+            rows.feed(tokens.flatten())
+            live = [live[k] for k in order]
+        else:
+            live = []
     return found
 
 

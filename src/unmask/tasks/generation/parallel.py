@@ -19,7 +19,7 @@ from unmask.encoder import Cache
 from unmask.tasks.generation.constraints import Constraints
 from unmask.tasks.generation.options import DecodeOptions
 from unmask.tasks.generation.prompt import Pieces, Prompt
-from unmask.tasks.generation.rows import Draft, Pen
+from unmask.tasks.generation.rows import Draft, Pen, best_of
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,12 @@ def in_rounds(
     for number in range(1, options.rounds + 1):
         canvas.ids[masked] = mask
         grid = canvas.grid(masked, pen.kind)
-        log_p = pen.log_p(pen.see(grid, cache))  # (N, V)
+        hidden = pen.see(grid, cache)
         cache.rewind(columns)
-        allowed = constraints.alone(log_p, canvas.which[grid.wanted_owner])
+        allowed = constraints.alone(pen.log_p(hidden), canvas.which[grid.wanted_owner])
         allowed[:, pieces.end] = -torch.inf  # the length is known
-        canvas.ids[masked] = allowed.argmax(-1)
-        chances[masked] = log_p.gather(1, canvas.ids[masked][:, None])[:, 0]
+        values, which = best_of(allowed, 1)
+        canvas.ids[masked], chances[masked] = which[:, 0], values[:, 0]
         again = (free * _share(number / options.rounds, options)).long()  # (R,)
         if not again.any():
             break

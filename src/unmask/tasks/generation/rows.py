@@ -15,6 +15,10 @@ from unmask.encoder import Cache, Encoder
 from unmask.tasks.generation.head import WritingHead
 from unmask.tasks.generation.prompt import Prompt
 
+_BLOCK = 64  # pieces; encoders that unmask makes have tables of whole blocks
+_ROW_TOKENS = 64  # columns of the grids that prompts are read in, packed
+_READ_TOKENS = 2048  # positions of such a grid: what layers make of more does not fit into caches
+
 
 @dataclass(frozen=True)
 class Pen:
@@ -40,18 +44,29 @@ class Pen:
 
         A negative place counts from the end.
         """
+        widest = max(sequence.length for sequence in sequences)
+        some = max(_READ_TOKENS // widest, 1)
+        parts = [
+            self._read(sequences[i : i + some], place, widest)
+            for i in range(0, len(sequences), some)
+        ]
+        hidden, caches = zip(*parts, strict=True)
+        return torch.cat(hidden), Cache.joined(caches)
+
+    def _read(self, sequences: List[Sequence], place: int, widest: int) -> tuple[Tensor, Cache]:
         places = [place % sequence.length for sequence in sequences]
         examples = [
             Example((sequence,), (np.array([at]),))
             for sequence, at in zip(sequences, places, strict=True)
         ]
-        batch = collate(examples).to(self.device)
-        rows = (batch.owner.amax(1) - 1).argsort()  # where each sequence stands in the grid
-        # Each row is one sequence's from now on, wherever it moves.
-        batch = replace(batch, owner=batch.owner.clamp(max=1), plain=False)
+        batch = replace(collate(examples, _ROW_TOKENS), plain=False).to(self.device)
         cache = Cache(len(self.encoder.layers))
         hidden = self.see(batch, cache)
-        cache.select(rows)
+        length = torch.tensor([sequence.length for sequence in sequences], device=self.device)
+        column = torch.arange(widest, device=self.device)
+        held = column < length[:, None]  # (R, S)
+        first = batch.wanted - torch.tensor(places, device=self.device)  # where each begins
+        cache.unpack((first[:, None] + column).where(held, first[:, None]), held)
         return hidden, cache
 
     def see(self, batch: Batch, cache: Cache) -> Tensor:
@@ -65,35 +80,76 @@ class Pen:
 
 
 class Rows:
-    """Texts that grow by one piece at a time, a row each."""
+    """Texts that grow by one piece at a time: a row for each prompt, a column for each text.
 
-    def __init__(self, pen: Pen, prompts: List[Prompt]) -> None:
+    The texts of one row share the prompt, which is kept once.
+    """
+
+    def __init__(self, pen: Pen, prompts: List[Prompt], columns: int = 1) -> None:
         self.pen = pen
         sequences = [prompt.sequence(prompt.begun, pen.kind) for prompt in prompts]
         hidden, self.cache = pen.read(sequences, -1)
-        self.log_p = pen.log_p(hidden)  # (R, V), of what comes next
+        self.hidden = hidden[:, None].expand(-1, columns, -1)  # (R, W, D), of what comes next
         self.position = torch.tensor([s.length for s in sequences], device=pen.device)  # (R,)
 
+    @property
+    def log_p(self) -> Tensor:
+        """Log-probabilities of each text's next piece, (R * W, V)."""
+        return self.pen.log_p(self.hidden.flatten(0, 1))
+
     def feed(self, tokens: Tensor) -> None:
-        """Add a piece to each row, (R,)."""
-        every, column = torch.arange(len(tokens), device=tokens.device), self.position[:, None]
+        """Add a piece to each text, (R * W,)."""
+        R, W, _ = self.hidden.shape
+        every = torch.arange(R * W, device=tokens.device)
+        position = self.position[:, None].expand(R, W)
         batch = Batch(
-            owner=torch.ones_like(column),
-            position=column,
-            segment=torch.full_like(column, self.pen.kind),
-            limit=column,
+            owner=every.view(R, W) + 1,
+            position=position,
+            segment=torch.full_like(position, self.pen.kind),
+            limit=position,
             features={"text": (tokens, every)},
             wanted=every,
             wanted_owner=every,
             group=every,
         )
-        self.log_p = self.pen.log_p(self.pen.see(batch, self.cache))
+        self.hidden = self.pen.see(batch, self.cache).view(R, W, -1)
         self.position = self.position + 1
 
     def select(self, rows: Tensor) -> None:
         """Go on with these rows (R,), in this order; one may come more than once."""
         self.cache.select(rows)
-        self.log_p, self.position = self.log_p[rows], self.position[rows]
+        self.hidden, self.position = self.hidden[rows], self.position[rows]
+
+    def keep(self, rows: List[int]) -> list[int]:
+        """Go on with these rows alone, ascending; the order in which they stand now.
+
+        Those from the end fill the gaps, so that the fewest are moved.
+        """
+        kept, last = set(rows), iter(reversed(rows))
+        order = [row if row in kept else next(last) for row in range(len(rows))]
+        if len(rows) < len(self.position):
+            self.select(torch.tensor(order, device=self.pen.device))
+        return order
+
+    def follow(self, origin: Tensor) -> None:
+        """Let each text go on from what another of its row is so far, (R, W), before `feed`."""
+        self.cache.follow(origin)
+
+
+def best_of(log_p: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The likeliest so many of each row (N, V), best first, and which they are: (N, count) each.
+
+    They lie in the blocks with the highest maxima, which torch finds several times as fast.
+    """
+    N, V = log_p.shape
+    if V % _BLOCK or count * _BLOCK >= V:
+        values, which = log_p.topk(count)
+        return values, which
+    blocks = log_p.view(N, -1, _BLOCK)
+    block = blocks.amax(-1).topk(count).indices
+    within = blocks.gather(1, block[:, :, None].expand(-1, -1, _BLOCK)).flatten(1)
+    values, place = within.topk(count)
+    return values, block.gather(1, place // _BLOCK) * _BLOCK + place % _BLOCK
 
 
 @dataclass
