@@ -140,8 +140,8 @@ def scores(
             continue
         values: dict[str, list[Judged]] = {}
         for one in judged:
-            if one.row.get(column.column) is not None:
-                values.setdefault(str(one.row[column.column]), []).append(one)
+            if (own := column.of(one.row)) is not None:
+                values.setdefault(own, []).append(one)
         groups += [({**fixed, tag: value}, values[value]) for value in sorted(values)]
     held = sorted({modality_of(one.row, task.options) for one in judged})
     if own_modality and held != [task.options.modality]:  # some rows lack one
@@ -203,8 +203,7 @@ def cell_of(row: Row, tags: Mapping[Any, str | Column], modality: str = "text") 
     """Language, domain and modality of a row; None where it has none."""
     given: dict[str, str | Column] = {"modality": modality, **tags}
     values = (given.get(tag) for tag in TAGS)
-    found = (row.get(v.column) if isinstance(v, Column) else v for v in values)
-    language, domain, known = (None if v is None else str(v) for v in found)
+    language, domain, known = (v.of(row) if isinstance(v, Column) else v for v in values)
     return language, domain, known
 
 
@@ -317,7 +316,7 @@ def worst(task: Task[Any, Any], judged: Sequence[Judged], count: int) -> list[di
             "answer": answer.short,
             "surprise": surprise,
             **{
-                tag: row.get(value.column) if isinstance(value, Column) else value
+                tag: value.of(row) if isinstance(value, Column) else value
                 for tag, value in task.options.tags.items()
             },
         }

@@ -54,6 +54,15 @@ class Column(Strict):
     """A tag whose value stands in a column of the rows."""
 
     column: str = Field(description="the column that holds it")
+    names: dict[str, str] = Field(
+        default_factory=dict,
+        description="other names of its values, such as `{english: en}`, so that tasks agree",
+    )
+
+    def of(self, row: Mapping[str, Any]) -> str | None:
+        """The tag's value in a row; None where it has none."""
+        value = row.get(self.column)
+        return None if value is None else self.names.get(str(value), str(value))
 
 
 class Inputs(Strict):

@@ -215,8 +215,8 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
             return
         found: dict[str, set[str]] = {}
         for row in rows:
-            if (spoken := row.get(language.column)) is not None:  # a picture has none
-                own = found.setdefault(str(spoken), set())
+            if (spoken := language.of(row)) is not None:  # a picture has none
+                own = found.setdefault(spoken, set())
                 own.update(_labels(self.name, self.options, row))
         for line in clashes(found):
             log.warning("task %s: %s", self.name, line)

@@ -141,5 +141,4 @@ def _texts(run: Run, rows: Mapping[str, Rows]) -> Iterator[Spoken]:
 def _language(options: TaskOptions, row: Mapping[str, Any]) -> str | None:
     """As the task's tags say, or the column `language`."""
     tag = options.tags.get("language", Column(column="language"))
-    value = row.get(tag.column) if isinstance(tag, Column) else tag
-    return None if value is None else str(value)
+    return tag.of(row) if isinstance(tag, Column) else tag

@@ -102,7 +102,7 @@ def _by_language(
         text = task.texts(row)[0]
         if not text.strip():
             continue
-        said = row.get(tag.column) if isinstance(tag, Column) else tag or only
+        said = tag.of(row) if isinstance(tag, Column) else tag or only
         code = str(said or guess(text))
         own = found.setdefault(code, [])
         if len(own) < count:
