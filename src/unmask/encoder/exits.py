@@ -23,8 +23,8 @@ from unmask.encoder.heads import LabelHead
 class Exits:
     """The heads on lower layers, by how many layers lie below each, and when they may answer.
 
-    A head's logits are divided by its temperature, so that they are as sure as those of the last
-    layer are. Where its doubt, in nats, is within `limit`, it answers.
+    A head's logits are divided by its temperature, so that it is as sure as it is right about what
+    the last layer would say. Where its doubt, in nats, is within `limit`, it answers.
     """
 
     heads: Mapping[int, LabelHead]

@@ -33,13 +33,14 @@ from unmask.tasks import Row
 from unmask.tasks.calibration import fit_temperature
 from unmask.tasks.classify import Classify
 from unmask.tasks.imitation import towards
-from unmask.tasks.promises import CERTAINTY, SHARES, limit_for
+from unmask.tasks.promises import CERTAINTY
 
 _ROWS = 8192  # training rows that are learnt from, at most
 _EPOCHS, _BATCH, _RATE = 20, 128, 1e-3  # of a head, on vectors that are computed once
 _TIMED = 256  # rows that speed is measured on
 _FASTER = 1.05  # times as fast; less may be noise
-_FIT = 5  # every fifth validation row fits the temperatures, and the others the limit
+_FIT = 5  # every fifth validation row fits temperatures, and says which limits are tried
+_STEPS = 100  # of them
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,6 @@ class Seen:
 
     vectors: Tensor  # (n, L - 1, D), pooled
     logits: Tensor  # (n, C), of the whole model
-    truth: Tensor  # (n,)
 
 
 def leave_early(model: Model, material: Material, share: float, place: Path) -> dict[str, Any]:
@@ -142,12 +142,15 @@ def learn(model: Model, material: Material, share: float) -> tuple[Exits, dict[s
         for number in range(1, model.encoder.config.num_layers):
             heads[number] = imitating(model, task, learnt.vectors[:, number - 1], learnt.logits)
             advance(1)
-    logits = _logits(heads, held.vectors)
-    fit = torch.arange(len(rows)) % _FIT == 0
-    temperatures = _temperatures(logits[fit], held.logits[fit], held.truth[fit])
-    steps = ladder(logits[~fit] / torch.tensor(temperatures)[:, None], held.logits[~fit])
-    limit = limit_for(steps, 1 - share)
-    count = int((~fit).sum())
+    logits, whole = _logits(heads, held.vectors), held.logits.argmax(-1)
+    fit = torch.arange(len(rows)) % _FIT == 0  # what is promised is judged by other rows than these
+    temperatures = [
+        fit_temperature(own.numpy(), whole[fit].numpy())["temperature"]
+        for own in logits[fit].unbind(1)
+    ]
+    logits = logits / torch.tensor(temperatures)[:, None]
+    steps = ladder(limits(logits[fit]), logits[~fit], whole[~fit])
+    limit, count = loosest(steps, 1 - share), int((~fit).sum())
     if limit == -math.inf:
         raise UserError(
             f"--to exits={share:g}: {count} validation rows do not show that so many answers would "
@@ -173,8 +176,7 @@ def look(model: Model, task: Classify, rows: Sequence[Row], advance: Any = None)
     examples = (unseen(task, row, i) for i, row in enumerate(rows))
     vectors, logits = zip(*model.run(examples, finish, advance), strict=True)
     # Cloned, for what was made in inference mode can be part of nothing that learns.
-    truth = torch.from_numpy(task.groups(rows))
-    return Seen(torch.stack(vectors).clone(), torch.stack(logits).clone(), truth)
+    return Seen(torch.stack(vectors).clone(), torch.stack(logits).clone())
 
 
 def imitating(model: Model, task: Classify, vectors: Tensor, logits: Tensor) -> LabelHead:
@@ -193,20 +195,41 @@ def imitating(model: Model, task: Classify, vectors: Tensor, logits: Tensor) -> 
     return head.eval()
 
 
-def ladder(logits: Tensor, whole: Tensor) -> list[list[float]]:
-    """Of limits from strict to loose: the limit, how many rows there are, how many come out other.
+def limits(logits: Tensor) -> list[float]:
+    """Limits on doubt, strict first: by each 1 % more of these rows, (n, L - 1, C), leave."""
+    least = doubt(logits).amin(1)  # (n,), in double
+    return least.quantile(torch.arange(1, _STEPS + 1).double() / _STEPS).tolist()
 
-    `logits` (n, L - 1, C) are those of the exits and `whole` (n, C) the model's own. By the first
-    limit 5 % of the rows leave early, by the second 10 %, and by the last all.
+
+def ladder(limits: Sequence[float], logits: Tensor, whole: Tensor) -> list[tuple[float, int, int]]:
+    """Of each limit: itself, how many rows there are, and how many get another label by it.
+
+    `logits` (n, L - 1, C) are those of the exits, and `whole` (n,) what the model says at its end.
     """
     doubts, said = doubt(logits), logits.argmax(-1)  # (n, L - 1)
     found = []
-    for step in range(1, SHARES + 1):
-        limit = float(doubts.amin(1).quantile(step / SHARES))
+    for limit in limits:
         sure = doubts <= limit
         first = sure.int().argmax(1, keepdim=True)
-        other = said.gather(1, first).squeeze(1) != whole.argmax(-1)
-        found.append([limit, len(logits), int((other & sure.any(1)).sum())])
+        other = sure.any(1) & (said.gather(1, first).squeeze(1) != whole)
+        found.append((limit, len(whole), int(other.sum())))
+    return found
+
+
+def loosest(steps: Sequence[tuple[float, int, int]], risk: float) -> float:
+    """The loosest limit by which no more than this share of answers to come changes.
+
+    From strict to loose, until one where so few changes would not be unlikely were the share any
+    larger (a test in a fixed order: Angelopoulos et al., arXiv:2110.01052). Minus infinity where
+    the strictest is one such.
+    """
+    from scipy.stats import binom
+
+    found = -math.inf
+    for limit, rows, changed in steps:
+        if binom.cdf(changed, rows, risk) > 1 - CERTAINTY:
+            break
+        found = limit
     return found
 
 
@@ -232,10 +255,3 @@ def _logits(heads: Mapping[int, LabelHead], vectors: Tensor) -> Tensor:
     with torch.inference_mode():
         own = [heads[i + 1](x, torch.arange(n), n) for i, x in enumerate(vectors.unbind(1))]
     return torch.stack(own, 1)
-
-
-def _temperatures(logits: Tensor, whole: Tensor, truth: Tensor) -> list[float]:
-    """What makes each exit, of logits (n, L - 1, C), as sure as the last layer (n, C) is."""
-    each = [*logits.unbind(1), whole]
-    found = [fit_temperature(z.numpy(), truth.numpy())["temperature"] for z in each]
-    return [t / found[-1] for t in found[:-1]]
