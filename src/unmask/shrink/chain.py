@@ -23,7 +23,7 @@ from unmask.model import Model
 from unmask.runtime.stored import FORMS, load
 from unmask.shrink import measure
 from unmask.shrink.card import shrunk_card
-from unmask.shrink.exits import can_leave, leave_early
+from unmask.shrink.exits import TIMED, can_leave, leave_early
 from unmask.shrink.material import Material, material
 from unmask.shrink.recover import recover
 from unmask.shrink.steps import Step, changed, parse
@@ -120,7 +120,7 @@ class Chain:
         if model.exits:  # vectors are made of all layers
             (name,) = model.exits
             ours, theirs = (measure.answers(one, name) for one in (model, self.original))
-            found |= measure.speed(ours, theirs, list(self.held[name].rows[:_TEXTS]))
+            found |= measure.speed(ours, theirs, list(self.held[name].rows[:TIMED]))
         elif self.sample:
             ours, theirs = (measure.vectors(one) for one in (model, self.original))
             found |= measure.speed(ours, theirs, self.sample)

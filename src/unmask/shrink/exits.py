@@ -37,7 +37,7 @@ from unmask.tasks.promises import CERTAINTY
 
 _ROWS = 8192  # training rows that are learnt from, at most
 _EPOCHS, _BATCH, _RATE = 20, 128, 1e-3  # of a head, on vectors that are computed once
-_TIMED = 256  # rows that speed is measured on
+TIMED, _ROUNDS = 128, 7  # rows that speed is measured on, and how often: it decides
 _FASTER = 1.05  # times as fast; less may be noise
 _FIT = 5  # every fifth validation row fits temperatures, and says which limits are tried
 _STEPS = 100  # of them
@@ -88,9 +88,8 @@ def _measured(early: Model, model: Model, name: str, rows: Rows) -> dict[str, An
     """How often answers to rows are the same, where they leave, and how much faster they come."""
     labels, layers = outcome(early, name, rows)
     whole, all_layers = outcome(model, name, rows)
-    speed = measure.speed(
-        measure.answers(early, name), measure.answers(model, name), list(rows[:_TIMED])
-    )
+    ours, theirs = (measure.answers(one, name) for one in (early, model))
+    speed = measure.speed(ours, theirs, list(rows[:TIMED]), _ROUNDS)
     count = torch.bincount(layers, minlength=int(all_layers[0]) + 1)[1:]
     return {
         "compared": len(rows),

@@ -29,7 +29,9 @@ def size(model: Model, half: bool = False, forms: Path | None = None) -> int:
     return weights + len(model.text.tokenizer.to_str(pretty=True).encode()) + beside
 
 
-def speed(ours: Work, theirs: Work, items: Sequence[Any]) -> dict[str, float]:
+def speed(
+    ours: Work, theirs: Work, items: Sequence[Any], rounds: int = _ROUNDS
+) -> dict[str, float]:
     """Items a second, the milliseconds of one item alone, and how many times their rate.
 
     The two take turns, so that a busy moment hits both; medians count.
@@ -39,11 +41,11 @@ def speed(ours: Work, theirs: Work, items: Sequence[Any]) -> dict[str, float]:
     alone: list[float] = []
     for one in (ours, theirs):
         _seconds(one, items[:2])  # what is only done once is done
-    for number in range(_ROUNDS):
+    for number in range(rounds):
         own, other = _seconds(ours, items), _seconds(theirs, items)
         rates.append(len(items) / own)
         ratios.append(other / own)
-        alone += [1000 * _seconds(ours, [item]) for item in items[number::_ROUNDS][:_ALONE]]
+        alone += [1000 * _seconds(ours, [item]) for item in items[number::rounds][:_ALONE]]
     return {
         "texts_per_second": statistics.median(rates),
         "faster": statistics.median(ratios),
