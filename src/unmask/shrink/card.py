@@ -48,8 +48,8 @@ def early(figures: Mapping[str, Any]) -> list[str]:
     behind = (f"{share:.0%} behind layer {i}" for i, share in enumerate(found["left"], 1) if share)
     return [
         "",
-        f"Of task {found['task']} answers come early: those to rows like the {found['rows']} "
-        f"validation rows are in at least {found['promised']:g} what all layers would say, with "
+        f"Of task {found['task']} answers come early: to rows like the {found['rows']} validation "
+        f"rows at least {found['promised']:g} of them are what all layers would say, with "
         f"certainty {found['certainty']:g}. Of {found['compared']} {found['split']} rows "
         f"{found['same']:.4f} were the same, with {found['layers']:.0%} of the layers computed "
         f"({', '.join(behind)}), {found['faster']:.2f} × as fast as with all of them. Such answers "
