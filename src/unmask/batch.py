@@ -288,6 +288,50 @@ def together(batches: List[Batch]) -> Batch:
     )
 
 
+def without(batch: Batch, gone: Tensor) -> tuple[Batch, Tensor]:
+    """The grid packed anew without the sequences that are `gone`, (S,) bool; what stood where.
+
+    The second is the flat index in the old grid of each new position, (B T,); of padding it is any.
+    The batch holds no features and no truth: it is for hidden states on their way.
+    """
+    owner = batch.owner.flatten().cpu().numpy()
+    lengths = np.bincount(owner, minlength=batch.sequences + 1)
+    parts = np.split(np.argsort(owner, kind="stable"), lengths.cumsum())[1:]  # flat, by sequence
+    stay = np.flatnonzero(~gone.cpu().numpy())
+    rows = pack_rows([int(lengths[s + 1]) for s in stay], batch.shape[1])
+    T = max((sum(len(parts[stay[i]]) for i in row) for row in rows), default=0)
+    old = np.full((len(rows), T), -1)
+    for b, row in enumerate(rows):
+        own = np.concatenate([parts[stay[i]] for i in row])
+        old[b, : len(own)] = own
+    there = torch.from_numpy(old >= 0).to(batch.owner.device)
+    index = torch.from_numpy(old.clip(0).ravel()).to(batch.owner.device)
+    number = torch.zeros(batch.sequences + 1, dtype=torch.long, device=index.device)
+    number[1:][~gone] = torch.arange(1, len(stay) + 1, device=index.device)
+
+    def moved(grid: Tensor) -> Tensor:
+        return grid.flatten()[index].view(there.shape) * there
+
+    place = index.new_zeros(batch.owner.numel())  # where each position stands now
+    place[index[there.flatten()]] = there.flatten().nonzero().squeeze(1)
+    wanting = ~gone[batch.wanted_owner]
+    found = replace(
+        batch,
+        owner=number[moved(batch.owner)],
+        position=moved(batch.position),
+        segment=moved(batch.segment),
+        limit=moved(batch.limit),
+        features={},
+        places={},
+        wanted=place[batch.wanted[wanting]],
+        wanted_owner=number[batch.wanted_owner[wanting] + 1] - 1,
+        group=batch.group[~gone],
+        truth={},
+        plain=bool(len(rows) == len(stay) and there.all() and (moved(batch.limit) == T - 1).all()),
+    )
+    return found, index
+
+
 def _whole(parts: list[np.ndarray]) -> Tensor:
     found = np.concatenate(parts) if parts else np.zeros(0)
     return torch.from_numpy(found.astype(np.int64))

@@ -9,7 +9,7 @@ tokenizer.json      the tokenizer
 recipe.yaml         what it was trained with, if unmask trained it
 scores.json         what it scored
 README.md           the model card
-forms/…             the trunk as `unmask tune` compiled it for a machine
+forms/…             the trunk as `unmask tune` compiled it for a machine, or early exits
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask.batch import Batch, Example, collate, collate_alike, together
-from unmask.encoder import Encoder, Form, Hidden, Pooling
+from unmask.encoder import Encoder, Exits, Form, Hidden, Pooling
 from unmask.errors import UserError
 from unmask.inputs.readers import readers
 from unmask.inputs.text import Encoded, TextInput
@@ -63,6 +63,7 @@ class Model(nn.Module):
         self.pooling = pooling
         self.precision: Precision = "fp32"  # of torch
         self.form: Form | None = None  # the trunk as it was compiled; None: torch computes it
+        self.exits: Mapping[str, Exits] = {}  # of tasks that may answer from a lower layer
         self.eval()
 
     # ---- what a user calls ----
@@ -228,18 +229,20 @@ class Model(nn.Module):
     @property
     def form_name(self) -> str:
         """What computes the trunk: a form, such as `openvino-int8`, or `torch-fp32`."""
-        return self.form.name if self.form else f"torch-{self.precision}"
+        return self.form.name if self.form else f"torch-{self.computes_in}"
 
     @property
     def computes_in(self) -> str:
-        """The precision of the trunk: fp32, bf16 or int8."""
+        """The precision of the trunk: fp32, bf16 or int8; `exits` where answers may come early."""
+        if self.exits:
+            return "exits"
         return self.form.precision if self.form else self.precision
 
     def train(self, mode: bool = True) -> Model:
-        """Torch's own; a model that learns leaves the form that was compiled of it behind."""
-        if mode and self.form is not None:
-            log.warning("%s is of the weights before training: torch computes now", self.form.name)
-            self.form = None
+        """Torch's own; a model that learns leaves behind the form that was made of it."""
+        if mode and (self.form is not None or self.exits):
+            log.warning("%s is of the weights before training: torch computes now", self.form_name)
+            self.form, self.exits = None, {}
         return super().train(mode)
 
     @property
@@ -267,6 +270,9 @@ class Model(nn.Module):
         """
         head = self.head(task.name)
         batch = task.prepare(batch, head)
+        if task.name in self.exits and hidden is None and shift is None:
+            logits, layers = self.exits[task.name].logits(self.encoder, head, batch)
+            return {"logits": logits, "layers": layers}, batch
         if hidden is None and shift is None and not task.inward:
             hidden, seen = self._seen([task], batch)
             return task.outputs(head, hidden, seen), batch

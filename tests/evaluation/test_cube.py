@@ -328,3 +328,16 @@ def test_a_tag_of_no_column_is_refused(changed: Callable[..., Path]) -> None:
         changed("tasks.mood.tags.language={column: langs}")
     with pytest.raises(unmask.UserError, match=r"`tasks.mood.tags.langauge`.*language"):
         changed("tasks.mood.tags.langauge={column: lang}")
+
+
+def test_values_go_by_other_names() -> None:
+    """Two tasks that name languages each in their own way share the columns of the cube."""
+    tags = {"language": {"column": "lang", "names": {"english": "en"}}, "domain": "films"}
+    task = Classify("mood", ClassifyOptions(tags=tags), None, {"labels": ["no", "yes"]})  # type: ignore[arg-type]
+    rows = [{"lang": "english", "label": "yes"}, {"lang": "de", "label": "no"}]
+    found = cells(task, "test", judged(rows), "fp32")
+    assert [cell.language for cell in found] == ["de", "en"]
+    told = scores(task, "test", judged(rows), "fp32")
+    assert {score.language for score in told} == {None, "de", "en"}
+    trained = trained_cells(task.options, Rows(pa.Table.from_pylist(rows)), task.options)
+    assert trained == Counter({("en", "films", "text"): 1, ("de", "films", "text"): 1})

@@ -15,7 +15,7 @@ def shrink(
         list[str] | None,
         typer.Option(
             help="A step: vocabulary, layers=N, heads=N, units=N (or N%), student=N or NxWIDTH, "
-            "recover, bf16, int8; repeated, a chain in this order"
+            "recover, bf16, int8, exits or exits=SHARE; repeated, a chain in this order"
         ),
     ] = None,
     budget: Annotated[
@@ -44,7 +44,7 @@ def shrink(
     from unmask.cli.output import print_json, print_table
     from unmask.errors import UserError
     from unmask.shrink.budget import search
-    from unmask.shrink.card import COLUMNS, table
+    from unmask.shrink.card import COLUMNS, early, table
     from unmask.shrink.chain import shrink as run
 
     if (budget is None) == (not to):
@@ -55,4 +55,6 @@ def shrink(
         print_json(record)
         return
     print_table("", COLUMNS, table(record["figures"]))
+    for line in filter(None, early(record["figures"][-1])):
+        typer.echo(line)
     typer.echo(f"wrote {out}")

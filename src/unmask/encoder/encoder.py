@@ -73,8 +73,7 @@ class Encoder(nn.Module):
         With `narrow` the last layer looks everywhere but computes only what a head will see: the
         result at the wanted positions is the same, for most of a layer less.
         """
-        few = len(batch.wanted) < _FEW * batch.owner.numel()
-        narrow = narrow and few and not layers and not attention
+        narrow = narrow and wants_few(batch) and not layers and not attention
         if cache is not None:
             cache.add(batch)
         views: dict[int | None, View] = {}
@@ -82,7 +81,7 @@ class Encoder(nn.Module):
         for number, layer in enumerate(self.layers):
             window = self.config.layer_window(number)
             if window not in views:
-                views[window] = self._view(batch, window, adapter, cache)
+                views[window] = self.view(batch, window, adapter, cache)
             last = number == len(self.layers) - 1
             only = batch.wanted if narrow and last else None
             past = None if cache is None else cache.layers[number]
@@ -117,9 +116,14 @@ class Encoder(nn.Module):
             if isinstance(part, AdaptedLinear):
                 part.merge(adapter)
 
-    def _view(
-        self, batch: Batch, window: int | None, adapter: str | None, cache: Cache | None
+    def view(
+        self,
+        batch: Batch,
+        window: int | None,
+        adapter: str | None = None,
+        cache: Cache | None = None,
     ) -> View:
+        """What layers of this window may look at in a grid, for all of them."""
         config, angles = self.config, None
         if config.position == "rotary":
             base = config.rotary_base if window is None else config.local_rotary_base
@@ -127,3 +131,8 @@ class Encoder(nn.Module):
         if cache is None:
             return View(batch.visible(window), angles, adapter)
         return View(cache.visible(batch.position, window), angles, adapter)
+
+
+def wants_few(batch: Batch) -> bool:
+    """Whether the last layer had better compute a grid's wanted positions alone."""
+    return len(batch.wanted) < _FEW * batch.owner.numel()

@@ -140,8 +140,8 @@ def scores(
             continue
         values: dict[str, list[Judged]] = {}
         for one in judged:
-            if (own := column.of(one.row)) is not None:
-                values.setdefault(own, []).append(one)
+            if (said := column.of(one.row)) is not None:
+                values.setdefault(said, []).append(one)
         groups += [({**fixed, tag: value}, values[value]) for value in sorted(values)]
     held = sorted({modality_of(one.row, task.options) for one in judged})
     if own_modality and held != [task.options.modality]:  # some rows lack one

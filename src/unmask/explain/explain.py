@@ -248,9 +248,9 @@ def _notes(game: Game, dropped: int) -> list[str]:
         )
     if game.model.precision != "fp32":
         found.append(f"computed in {game.model.precision}: convergence errors are larger")
-    if game.model.form is not None:
+    if game.model.form is not None or game.model.exits:
         found.append(
-            f"{game.model.form.name} gave the answer; the scores are of the same weights in "
+            f"{game.model.form_name} gave the answer; the scores are of the same weights in "
             "torch, whose answer may differ a little"
         )
     if len(game.parts) < 3:

@@ -3,7 +3,7 @@
 forms/choice.json           the form that `unmask tune` kept, its settings and its figures
 forms/NAME/form.json        the engine, the precision, and the weights that it was made of
 forms/NAME/contract.json    how far it is from the original
-forms/NAME/model.…          the graph
+forms/NAME/model.…          the graph; of `torch-exits` what `exits.py` says
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from unmask.interop import resolve
 from unmask.machine.processor import sums_int8_exactly
 from unmask.model import Model
 from unmask.runtime.engines import ENGINES, Streams, engine, installed
+from unmask.runtime.exits import EXITS, put_exits
 from unmask.runtime.form import CompiledForm
 
 log = logging.getLogger("unmask")
@@ -81,9 +82,11 @@ def attach(model: Model, path: Path) -> None:
 
 def put(model: Model, folder: Path, name: str, settings: Settings) -> None:
     """Let a model run in a form, kept in a folder of its own."""
-    kind, precision = split(name)
     calibrations: dict[str, Any] = {}
-    if kind == TORCH:
+    kind, precision = (EXITS, "") if name == EXITS else split(name)
+    if kind == EXITS:
+        put_exits(model, folder)
+    elif kind == TORCH:
         model.precision = "bf16" if precision == "bf16" else "fp32"
         model.to(settings.device)
     else:
@@ -135,13 +138,18 @@ def record(path: Path, form: str) -> dict[str, Any]:
 
     Weights of all 8 bits take for granted that sums do not run over.
     """
+    weights = files.sha256(path / WEIGHTS)
+    if form == EXITS:
+        return {"engine": TORCH, "precision": "fp32", "weights": weights}
     kind, precision = split(form)
-    found = {"engine": kind, "precision": precision, "weights": files.sha256(path / WEIGHTS)}
+    found = {"engine": kind, "precision": precision, "weights": weights}
     return found | ({"exact_sums": sums_int8_exactly()} if precision == "int8" else {})
 
 
 def _missing(name: str, settings: Settings) -> str | None:
     """Why a kept form cannot run on this machine; None where it can."""
+    if name == EXITS:
+        return None
     if settings.device != "cpu" and not torch.cuda.is_available():
         return "there is no GPU here"
     if split(name)[0] == TORCH and settings.device != "cpu":
@@ -151,13 +159,13 @@ def _missing(name: str, settings: Settings) -> str | None:
 
 def _stale(path: Path, name: str) -> str | None:
     """Why a form is not of the bundle's weights, or not for this machine; None where it is."""
-    if split(name)[0] == TORCH:
+    if name != EXITS and split(name)[0] == TORCH:
         return None
     own = files.read_json(path / bundle.MANIFEST)["sha256"]
     if f"{FORMS}/{name}/form.json" not in own:
         return "it is not in the bundle"
     made = files.read_json(path / FORMS / name / "form.json")
-    if split(name)[1] == "int8" and made.get("exact_sums", True) and not sums_int8_exactly():
+    if name.endswith("-int8") and made.get("exact_sums", True) and not sums_int8_exactly():
         return "it is for processors with VNNI, and on this one its sums would run over"
     return None if made.get("weights") == own[WEIGHTS] else "it was made of other weights"
 

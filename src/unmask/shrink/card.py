@@ -25,6 +25,7 @@ def shrunk_card(
         f"Measured on {record['cores']} core(s). It runs as {record['form']}, with weights stored "
         f"in {record['stored']}. Differences are from the original on the same rows, with 95 % "
         "intervals from resampling them.",
+        *early(record["figures"][-1]),
     ]
     if scores:
         lines += ["", "## Scores", "", "| task | split | language | metric | value | rows |"]
@@ -37,6 +38,23 @@ def shrunk_card(
     if original:
         lines += ["", "## The card of the original", "", _deeper(original)]
     return "\n".join(lines) + "\n"
+
+
+def early(figures: Mapping[str, Any]) -> list[str]:
+    """What early exits promise and do, as a paragraph; nothing where there are none."""
+    found = figures.get("exits")
+    if found is None:
+        return []
+    behind = (f"{share:.0%} behind layer {i}" for i, share in enumerate(found["left"], 1) if share)
+    return [
+        "",
+        f"Of task {found['task']} answers come early: to rows like the {found['rows']} validation "
+        f"rows at least {found['promised']:g} of them are what all layers would say, with "
+        f"certainty {found['certainty']:g}. Of {found['compared']} {found['split']} rows "
+        f"{found['same']:.4f} were the same, with {found['layers']:.0%} of the layers computed "
+        f"({', '.join(behind)}), {found['faster']:.2f} × as fast as with all of them. Such answers "
+        "do not say whether a text is known. In the table, the speed is of answers.",
+    ]
 
 
 COLUMNS = ("step", "MB", "texts/s", "faster", "ms", "score", "difference")

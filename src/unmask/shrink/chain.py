@@ -23,6 +23,7 @@ from unmask.model import Model
 from unmask.runtime.stored import FORMS, load
 from unmask.shrink import measure
 from unmask.shrink.card import shrunk_card
+from unmask.shrink.exits import TIMED, can_leave, leave_early
 from unmask.shrink.material import Material, material
 from unmask.shrink.recover import recover
 from unmask.shrink.steps import Step, changed, parse
@@ -60,11 +61,14 @@ class Chain:
         """Do a step and measure what came of it."""
         log.info("step %s", step)
         start = time.perf_counter()
+        told: dict[str, Any] = {}
         if step.name == "recover":
             with tempfile.TemporaryDirectory(prefix="recover.", dir=folder) as work:
                 self.model = recover(self.model, self.teachers, self.material, sets, Path(work))
         elif step.name == "int8":
             self._compile(folder / "compiled")
+        elif step.name == "exits":
+            told["exits"] = self._leave_early(step.share, folder / "exits")
         else:
             if step.name == "vocabulary":  # who teaches must read the same tokens
                 self.teachers = [trim(one, self.material.spoken) for one in self.teachers]
@@ -73,7 +77,7 @@ class Chain:
             if not step.keeps:
                 calibrate(self.model, self.material.valid(), self.material.train())
         seconds = time.perf_counter() - start
-        self.figures.append({"step": str(step), "seconds": seconds, **self.measured()})
+        self.figures.append({"step": str(step), "seconds": seconds, **self.measured(), **told})
         return self.figures[-1]
 
     def _compile(self, place: Path) -> None:
@@ -85,6 +89,13 @@ class Chain:
             log.warning("int8 is no faster than torch on this machine: it was not kept")
         self.forms = place / FORMS
         self.compiled = load(place)
+
+    def _leave_early(self, share: float, place: Path) -> dict[str, Any]:
+        """Give the model early exits; what they promise and were measured to do."""
+        self.save(place)
+        contract = leave_early(self.model, self.material, share, place)
+        self.forms, self.compiled = place / FORMS, load(place)
+        return contract
 
     def save(self, path: Path, **more: Any) -> None:
         """Write the model as a bundle, its weights as they are to be stored."""
@@ -106,8 +117,13 @@ class Chain:
             "bytes": measure.size(self.model, self.half, self.forms),
             "weights": sum(p.numel() for p in self.model.parameters()),
         }
-        if self.sample:
-            found |= measure.speed(model, self.original, self.sample)
+        if model.exits:  # vectors are made of all layers
+            (name,) = model.exits
+            ours, theirs = (measure.answers(one, name) for one in (model, self.original))
+            found |= measure.speed(ours, theirs, list(self.held[name].rows[:TIMED]))
+        elif self.sample:
+            ours, theirs = (measure.vectors(one) for one in (model, self.original))
+            found |= measure.speed(ours, theirs, self.sample)
         own = measure.scores(model, self.held)
         found["scores"] = measure.changes(model, self.held, own, self.before)
         return found
@@ -158,6 +174,8 @@ def shrink(
     check_room(out)
     needed = any(step.name != "bf16" for step in chosen)
     chain = opened(source, recipe, texts, teachers, needed)
+    if any(step.name == "exits" for step in chosen):
+        can_leave(chain.model, chain.material)
     with working_folder(out) as folder:
         for step in chosen:
             chain.take(step, sets, Path(folder))

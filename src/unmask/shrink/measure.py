@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,10 @@ import numpy as np
 
 from unmask.evaluation.bootstrap import paired
 from unmask.evaluation.pairs import Held, Scored, scored
+from unmask.jobs import unseen
 from unmask.model import Model
+
+Work = Callable[[Sequence[Any]], object]
 
 _ROUNDS, _ALONE = 3, 16  # and single texts of each round
 
@@ -26,22 +29,23 @@ def size(model: Model, half: bool = False, forms: Path | None = None) -> int:
     return weights + len(model.text.tokenizer.to_str(pretty=True).encode()) + beside
 
 
-def speed(model: Model, original: Model, texts: Sequence[str]) -> dict[str, float]:
-    """Texts a second, the milliseconds of one text alone, and how many times the original's rate.
+def speed(
+    ours: Work, theirs: Work, items: Sequence[Any], rounds: int = _ROUNDS
+) -> dict[str, float]:
+    """Items a second, the milliseconds of one item alone, and how many times their rate.
 
-    Vectors of texts are made, so that models whose tasks differ can be compared. The two take
-    turns, so that a busy moment hits both; medians count.
+    The two take turns, so that a busy moment hits both; medians count.
     """
     rates: list[float] = []
     ratios: list[float] = []
     alone: list[float] = []
-    for one in (model, original):
-        _seconds(one, texts[:2])  # what is only done once is done
-    for number in range(_ROUNDS):
-        ours, theirs = _seconds(model, texts), _seconds(original, texts)
-        rates.append(len(texts) / ours)
-        ratios.append(theirs / ours)
-        alone += [1000 * _seconds(model, [text]) for text in texts[number::_ROUNDS][:_ALONE]]
+    for one in (ours, theirs):
+        _seconds(one, items[:2])  # what is only done once is done
+    for number in range(rounds):
+        own, other = _seconds(ours, items), _seconds(theirs, items)
+        rates.append(len(items) / own)
+        ratios.append(other / own)
+        alone += [1000 * _seconds(ours, [item]) for item in items[number::rounds][:_ALONE]]
     return {
         "texts_per_second": statistics.median(rates),
         "faster": statistics.median(ratios),
@@ -49,10 +53,23 @@ def speed(model: Model, original: Model, texts: Sequence[str]) -> dict[str, floa
     }
 
 
-def _seconds(model: Model, texts: Sequence[str]) -> float:
-    """What `Model.encode` takes, without its warnings of each text that is cut."""
+def vectors(model: Model) -> Work:
+    """Makes vectors of texts, so that models whose tasks differ can be compared.
+
+    As `Model.encode` does, without its warnings of each text that is cut.
+    """
+    return lambda texts: model.vectors(model.pooled_example(text) for text in texts)
+
+
+def answers(model: Model, name: str) -> Work:
+    """Answers rows by a task."""
+    task = model.task(name)
+    return lambda rows: list(model.answers_to((task, unseen(task, row, 0)) for row in rows))
+
+
+def _seconds(work: Work, items: Sequence[Any]) -> float:
     start = time.perf_counter()
-    model.vectors(model.pooled_example(text) for text in texts)
+    work(items)
     return time.perf_counter() - start
 
 

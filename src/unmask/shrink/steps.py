@@ -27,11 +27,21 @@ FORMS = {
     "recover": "recover",
     "bf16": "bf16",
     "int8": "int8",
+    "exits": "exits or exits=0.99",
 }
-_LAST = ("bf16", "int8")  # how a model is stored and computed, in this order
+_LAST = ("bf16", "int8", "exits")  # how a model is stored and computed, in this order
 
 _COUNT = re.compile(r"(\d+)(%?)")
 _SHAPE = re.compile(r"(\d+)(?:x(\d+))?")
+_SHARE = re.compile(r"(0?\.\d*[1-9]\d*)?")  # between 0 and 1
+_SAME = 0.99  # of the answers stay as they are, where exits do not say otherwise
+_PATTERNS = {
+    "student": _SHAPE,
+    "layers": _COUNT,
+    "heads": _COUNT,
+    "units": _COUNT,
+    "exits": _SHARE,
+}
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,11 @@ class Step:
         assert match is not None  # `parse` has looked
         return int(match[1]), int(match[2]) if match[2] else None
 
+    @property
+    def share(self) -> float:
+        """Of the answers, that are to stay what they are."""
+        return float(self.value or _SAME)
+
     def count(self, whole: int, what: str) -> int:
         """How many of so many are left; a UserError where that is none or more than there are."""
         match = _COUNT.fullmatch(self.value)
@@ -74,8 +89,7 @@ def parse(texts: Sequence[str]) -> list[Step]:
         name, equals, value = text.partition("=")
         if name not in FORMS:
             raise UserError(f"--to {text}: there is no such step; there are {', '.join(FORMS)}")
-        patterns = {"student": _SHAPE, "layers": _COUNT, "heads": _COUNT, "units": _COUNT}
-        pattern = patterns.get(name, re.compile(""))
+        pattern = _PATTERNS.get(name, re.compile(""))
         if not pattern.fullmatch(value) or bool(equals) != bool(value):
             raise UserError(f"--to {text}: write {FORMS[name]}")
         found.append(Step(name, value))
@@ -90,6 +104,11 @@ def _check_order(steps: Sequence[Step]) -> None:
         behind = [later.name for later in steps[i + 1 :]]
         if step.name in _LAST and set(behind) - set(_LAST[_LAST.index(step.name) + 1 :]):
             raise UserError(f"--to {step}: how weights are stored and computed comes last")
+        if step.name == "int8" and "exits" in behind:
+            raise UserError(
+                "--to int8 --to exits: a compiled form computes all layers at once, so its answers "
+                "cannot come early; choose one of the two"
+            )
         if step.name == "student" and step.shape[1] is not None and "recover" not in behind:
             raise UserError(
                 f"--to {step}: a student of another width begins anew; recover behind it"
