@@ -83,7 +83,7 @@ def rows(limit: int, held: int, folder: Path) -> dict[str, str]:
 
 
 def measured(
-    start: str, files: dict[str, str], way: str, seed: int, folder: Path, count: int
+    options: argparse.Namespace, files: dict[str, str], way: str, seed: int, folder: Path
 ) -> dict[str, Any]:
     """Train, and what the behaviour tests and the test rows say."""
     mood = {
@@ -94,14 +94,15 @@ def measured(
         "head": {"pooling": "mean"},
         "tags": {"language": {"column": "language"}},
     }
-    recipe = {"encoder": {"from": start}, "tasks": {"mood": mood}, "train": {"epochs": 3}}
+    recipe = {"encoder": {"from": options.start}, "tasks": {"mood": mood}, "train": {"epochs": 3}}
     folder.mkdir(parents=True)
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     command = [str(UNMASK), "train", str(folder / "recipe.yaml"), "--out", str(folder / "run")]
-    command += [f"train.seed={seed}", *WAYS[way]]
+    command += [f"train.seed={seed}", *WAYS[way], *options.changes]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     scores = json.loads((folder / "run" / "scores.json").read_text())
-    found = check(folder / "run" / "bundle", "mood", count=count, positive="good", negative="bad")
+    bundle = folder / "run" / "bundle"
+    found = check(bundle, "mood", count=options.count, positive="good", negative="bad")
     return {
         "accuracy": {
             s["language"] or "all": s["value"]
@@ -144,16 +145,15 @@ def main() -> None:
     parser.add_argument("--held", type=int, default=800, help="rows of a language to test on")
     parser.add_argument("--count", type=int, default=200, help="rows of a language to change")
     parser.add_argument("--at-once", type=int, default=1, help="trainings side by side")
-    options = parser.parse_args()
+    parser.add_argument("changes", nargs="*", help="key=value, as in `unmask train`")
+    options = parser.parse_intermixed_args()
     if "UNMASK_DATA" not in os.environ:
         raise SystemExit("set UNMASK_DATA to the data's folder")
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(options.at_once) as pool:
         folder = Path(name)
         files = rows(options.limit, options.held, folder)
         made = {
-            (way, seed): pool.submit(
-                measured, options.start, files, way, seed, folder / f"{i}-{seed}", options.count
-            )
+            (way, seed): pool.submit(measured, options, files, way, seed, folder / f"{i}-{seed}")
             for i, way in enumerate(WAYS)
             for seed in range(options.seeds)
         }

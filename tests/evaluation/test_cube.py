@@ -339,5 +339,6 @@ def test_values_go_by_other_names() -> None:
     assert [cell.language for cell in found] == ["de", "en"]
     told = scores(task, "test", judged(rows), "fp32")
     assert {score.language for score in told} == {None, "de", "en"}
-    trained = trained_cells(task.options, Rows(pa.Table.from_pylist(rows)), task.options)
+    rows_of_both = Rows([pa.RecordBatch.from_pylist(rows)], "rows")
+    trained = trained_cells(task.options, rows_of_both, task.options)
     assert trained == Counter({("en", "films", "text"): 1, ("de", "films", "text"): 1})
