@@ -30,7 +30,7 @@ CHAPTER = "docs/guide/{language}/14-twenty-questions.md"
 TABLE = re.compile(r"(<!-- twenty -->\n\n).*?(\n<!-- /twenty -->)", re.DOTALL)
 WORDS: dict[str, dict[str, Any]] = {
     "en": {
-        "head": ("question", "recipe", "command", "figure", "run"),
+        "head": ("question", "command, and recipe", "figure", "run"),
         "missing": "not measured yet",
         "stop": ": ",
         "and": "; ",
@@ -40,7 +40,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "undated": "no date",
     },
     "zh": {
-        "head": ("问题", "配方", "命令", "数字", "何时跑的"),
+        "head": ("问题", "命令与配方", "数字", "何时跑的"),
         "missing": "还没有实测",
         "stop": "：",
         "and": "；",
@@ -169,14 +169,14 @@ def runs(files: list[str], data: dict[str, Any], language: str) -> str:
 
 def table(data: dict[str, Any], language: str) -> str:
     """The whole table as Markdown."""
-    lines = [f"| | {' | '.join(WORDS[language]['head'])} |", "|---:|---|---|---|---|---|"]
+    lines = [f"| | {' | '.join(WORDS[language]['head'])} |", "|---:|---|---|---|---|"]
     for number, question in enumerate(data["questions"], 1):
         said, files = told(question, language)
         recipes = [f"[{r}](../../../recipes/{r}.yaml)" for r in question.get("recipes", ())]
+        commands = [f"`{command}`" for command in question["commands"]]
         cells = (
             question["question"][language],
-            "<br>".join(recipes) or "–",
-            "<br>".join(f"`{command}`" for command in question["commands"]),
+            "<br>".join([*commands, *filter(None, [", ".join(recipes)])]),
             said,
             runs(files, data, language) or "–",
         )

@@ -149,3 +149,18 @@ def test_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "<mfrac><mrow><mi>a</mi></mrow>" in shown
     with pytest.raises(ValueError, match="undefined is not known"):
         page.convert("$\\undefined{x}$")
+
+
+def test_lines_of_chinese_are_joined_without_a_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs" / "site")
+    from pages import spaced
+
+    assert spaced("读写\n权重，\n`a`，用 BERT\n（大）。\n") == "读写权重，`a`，用 BERT（大）。\n"
+    for kept in (
+        "用\n`a` and\nb\n",  # beside other letters a space belongs
+        "# 题。\n\n文。\n\n- 一。\n- 二。\n",
+        "文。\n\n| 一。 |\n|---|\n| 二。 |\n",
+        "> 一。\n> 二。\n",
+        "```text\n一。\n二。\n```\n",
+    ):
+        assert spaced(kept) == kept
