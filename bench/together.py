@@ -1,0 +1,105 @@
+"""Six kinds of task in one model: what being together costs, and what the remedies change.
+
+    UNMASK_DATA=… .venv/bin/python bench/together.py
+
+recipes/six.yaml together and each of its tasks alone (`unmask twins`); then together with PCGrad,
+and together with the six single models of the same seed for teachers; and once with the conflicts
+of gradients measured. Each way beside being together as it is: the difference with its interval, of
+a paired bootstrap over seeds and rows. Trainings that are finished in `--out` are not done again.
+Results go to bench/results/six.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from machine import machine, run_json, versions
+from results import RESULTS, UNMASK
+
+import unmask
+from unmask.evaluation.pairs import compare, held_rows, scored
+from unmask.recipe import parse, read
+from unmask.tasks import OPTIONS
+
+RECIPE = Path(__file__).parent.parent / "recipes" / "six.yaml"
+
+
+def trained(out: Path, seed: int, changes: Sequence[str]) -> Path:
+    """The run folder of one training, made unless it is there."""
+    if not (out / "scores.json").exists():
+        print("training", out, file=sys.stderr, flush=True)
+        own = [f"train.seed={seed}", *changes, "--resume", "--json", "--out", str(out)]
+        run_json([str(UNMASK), "train", str(RECIPE), *own])
+    return out
+
+
+def main() -> None:
+    """Train what is not there, compare, print a line a way and a task, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--out", type=Path, default=Path("runs/six"))
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    out, seeds = options.out, range(options.seeds)
+    (run,) = parse(read(RECIPE), OPTIONS).values()
+    words = ["twins", str(RECIPE), "--seeds", str(options.seeds), "--out", str(out / "twins")]
+    twins = run_json([str(UNMASK), *words, "--json"])
+
+    def taught(seed: int) -> list[str]:
+        alone = out / "twins" / "alone"
+        return [f"tasks.{t}.teacher={alone / t / f'seed-{seed}' / 'bundle'}" for t in run.tasks]
+
+    ways = {
+        "pcgrad": [trained(out / f"pcgrad-{s}", s, ["train.conflicts=pcgrad"]) for s in seeds],
+        "taught": [trained(out / f"taught-{s}", s, taught(s)) for s in seeds],
+    }
+    measured = trained(out / "measured", 0, ["train.conflicts=measure"])
+    held = {task: held_rows(task, own, seeds) for task, own in run.tasks.items()}
+
+    def scores(folders: Sequence[Path]) -> dict[str, Any]:
+        models = [unmask.load(folder / "bundle") for folder in folders]
+        return {
+            task: [scored(model, task, held[task][i]) for i, model in enumerate(models)]
+            for task in run.tasks
+        }
+
+    plain = scores([out / "twins" / "together" / f"seed-{s}" for s in seeds])
+    first = unmask.load(measured / "bundle")
+    found: dict[str, Any] = {}
+    for way, folders in ways.items():
+        own = scores(folders)
+        found[way] = {t: compare(first.task(t), held[t], plain[t], own[t]) for t in run.tasks}
+    for task in twins["tasks"]:
+        print(f"{task['task']}: alone {told(task['alone'])}, {beside(task, 'together')}")
+        for way, tasks in found.items():
+            print(f"{task['task']}: {beside(tasks[task['task']], way)} (beside together)")
+    result = {
+        "twins": twins,
+        **found,
+        "conflicts": json.loads((measured / "conflicts.json").read_text()),
+        "date": date.today().isoformat(),
+        "machine": machine(),
+        "versions": versions(),
+    }
+    (RESULTS / "six.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def told(score: dict[str, Any]) -> str:
+    """Mean and standard deviation."""
+    return f"{score['value']:.4f} ± {score['sd']:.4f}"
+
+
+def beside(found: dict[str, Any], way: str) -> str:
+    """A way's score, and the difference with its interval."""
+    low, high = found["low"], found["high"]
+    interval = "" if low is None else f" ({low:+.4f} … {high:+.4f})"
+    return f"{way} {told(found['together'])}, {found['difference']:+.4f}{interval}"
+
+
+if __name__ == "__main__":
+    main()
