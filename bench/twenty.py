@@ -38,6 +38,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "slow": "slow",
         "log": "a log",
         "undated": "no date",
+        "busy": ", busy (load {:.0f})",
     },
     "zh": {
         "head": ("问题", "命令与配方", "数字", "何时跑的"),
@@ -48,6 +49,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "slow": "慢",
         "log": "日志",
         "undated": "没有日期",
+        "busy": "，很忙（负载 {:.0f}）",
     },
 }
 MACHINES = ("H200", "Xeon", "EPYC")  # short names of what was measured on
@@ -161,6 +163,9 @@ def runs(files: list[str], data: dict[str, Any], language: str) -> str:
         day = mine.get("date") or kept.get("date") or (named and named[0]) or dates.get(file.name)
         full = f"{mine.get('gpu') or ''} {mine.get('processor', '')}"
         short = next((one for one in MACHINES if one in full), full.strip())
+        load = kept.get("load", 0)
+        if load > mine.get("cores", load):
+            short += words["busy"].format(load)
         kind = words["log"] if file.suffix == ".log" else words["fast" if name in fast else "slow"]
         link = f"[{str(day or words['undated'])[:10]}](../../../bench/results/{file.name})"
         days.setdefault(" ".join(filter(None, (kind, short))), []).append(link)
@@ -201,7 +206,8 @@ def run_fast(part: dict[str, Any]) -> None:
         start = [str(UNMASK)] if program == "unmask" else [sys.executable, program]
         found = run_json([*start, *words])
     kept = {"command": part["command"], **{key: found[key] for key in part["keep"]}}
-    kept |= {"machine": machine(), "versions": versions()}
+    load = round(os.getloadavg()[1], 1)  # processes that wanted a core in these minutes
+    kept |= {"load": load, "machine": machine(), "versions": versions()}
     (RESULTS / part["file"]).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
@@ -209,6 +215,7 @@ def main() -> None:
     """Run the fast parts unless told not to, and write the table in both languages."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--table", action="store_true", help="run nothing, write the table")
+    parser.add_argument("--only", help="the file of the one fast part to run")
     options = parser.parse_args()
     data = yaml.safe_load(LIST.read_text(encoding="utf-8"))
     if not options.table:
@@ -216,6 +223,8 @@ def main() -> None:
             raise SystemExit("set UNMASK_DATA to the data's folder, or give --table")
         os.chdir(ROOT)
         for part in data["fast"]:
+            if options.only not in (None, part["file"]):
+                continue
             print(part["command"], file=sys.stderr, flush=True)
             run_fast(part)
     for language in WORDS:
