@@ -174,7 +174,7 @@ def runs(files: list[str], data: dict[str, Any], language: str) -> str:
 
 def table(data: dict[str, Any], language: str) -> str:
     """The whole table as Markdown."""
-    lines = [f"| | {' | '.join(WORDS[language]['head'])} |", "|---:|---|---|---|---|"]
+    lines = [f"| # | {' | '.join(WORDS[language]['head'])} |", "|---:|---|---|---|---|"]
     for number, question in enumerate(data["questions"], 1):
         said, files = told(question, language)
         recipes = [f"[{r}](../../../recipes/{r}.yaml)" for r in question.get("recipes", ())]
