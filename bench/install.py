@@ -36,7 +36,7 @@ def install(folder: Path) -> Path:
     pinned: list[str | Path] = ["--constraint", ROOT / "constraints.txt"]
     wanted: tuple[str | Path, ...] = ("torch", ROOT)
     for what in wanted:  # torch first, as the Makefile does
-        subprocess.run([*pip, *pinned, what], check=True)
+        subprocess.run([*pip, *pinned, what], check=True, env=BARE)
     return programs
 
 
