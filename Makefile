@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: setup demo test test-slow lint audit site bench-setup browser clean
+.PHONY: setup demo test test-slow lint audit site twenty bench-setup browser clean
 setup: $(VENV)/.ready
 
 # Torch first, at its pinned version: an open range would fetch gigabytes of CUDA builds.
@@ -51,6 +51,12 @@ audit: setup
 # Both languages, into site/; open site/index.html.
 site: setup
 	$(BIN)/python docs/site/build.py
+
+# The table of the guide's twenty questions: its fast parts are run, which takes some minutes and the
+# data that UNMASK_DATA names, with one thread, as two wait for one another where the machine is busy;
+# the slow ones are as bench/results has them. `bench/twenty.py --table` runs nothing.
+twenty: setup
+	OMP_NUM_THREADS=1 $(BIN)/python bench/twenty.py
 
 # The peers live in an environment of their own, so that their pins never touch ours.
 bench-setup: setup

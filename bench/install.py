@@ -1,4 +1,4 @@
-"""How large a base installation is, and how long `import unmask` and `unmask --help` take in it.
+"""How large a base installation is, what it can do, and how long `import unmask` takes in it.
 
 The wheel is built from this checkout and installed, without extras and with the pinned versions,
 into an empty environment: that takes a package registry or pip's cache, a gigabyte and minutes.
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import resource
 import statistics
 import subprocess
 import tempfile
@@ -21,6 +23,9 @@ from typing import Any
 from machine import machine, versions
 
 ROOT = Path(__file__).parents[1]
+SMOKE = Path(__file__).parent / "smoke.py"
+# Nothing of a checkout: what is measured is what was installed.
+BARE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def install(folder: Path) -> Path:
@@ -31,7 +36,7 @@ def install(folder: Path) -> Path:
     pinned: list[str | Path] = ["--constraint", ROOT / "constraints.txt"]
     wanted: tuple[str | Path, ...] = ("torch", ROOT)
     for what in wanted:  # torch first, as the Makefile does
-        subprocess.run([*pip, *pinned, what], check=True)
+        subprocess.run([*pip, *pinned, what], check=True, env=BARE)
     return programs
 
 
@@ -49,17 +54,39 @@ def _size(place: Path) -> float:
 
 
 def seconds(command: list[str | Path], runs: int) -> dict[str, float]:
-    """The median and the spread of a command's time, after one run that is not counted."""
-    taken = []
+    """The median and the spread of a command's time, after one run that is not counted.
+
+    And the median of its processor time, which other work on the machine changes less.
+    """
+    taken, busy = [], []
     for _ in range(runs + 1):
-        began = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
+        began, used = time.perf_counter(), processor_seconds()
+        subprocess.run(command, check=True, capture_output=True, env=BARE)
         taken.append(time.perf_counter() - began)
+        busy.append(processor_seconds() - used)
     return {
         "median": round(statistics.median(taken[1:]), 3),
         "least": round(min(taken[1:]), 3),
         "most": round(max(taken[1:]), 3),
+        "processor": round(statistics.median(busy[1:]), 3),
     }
+
+
+def processor_seconds() -> float:
+    """What the processes started here have used of processors so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def smoke(python: Path) -> dict[str, Any]:
+    """What smoke.py prints: it loads, trains and predicts."""
+    used = processor_seconds()
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [python, SMOKE], cwd=folder, env=BARE, stdout=subprocess.PIPE, check=True
+        )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return {**found, "processor": round(processor_seconds() - used, 3)}
 
 
 def main() -> None:
@@ -69,13 +96,16 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
+        began = time.perf_counter()
         programs = install(Path(place))
         found: dict[str, Any] = {
+            "install": round(time.perf_counter() - began, 1),
             "installed_mib": sizes(Path(place)),
             "python": seconds([programs / "python", "-c", "pass"], args.runs),
             "import": seconds([programs / "python", "-c", "import unmask"], args.runs),
             "load": seconds([programs / "python", "-c", "from unmask import load"], args.runs),
             "help": seconds([programs / "unmask", "--help"], args.runs),
+            "smoke": smoke(programs / "python"),
         }
     found |= {"runs": args.runs, "unit": "s", "machine": machine(), "versions": versions()}
     if args.json:

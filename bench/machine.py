@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ PEERS = Path(".venv-peers/bin/python")
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, memory, and the GPU that torch sees."""
+    """The day, the processor, cores, memory, and the GPU that torch sees."""
     text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     names = {line.split(":", 1)[1].strip() for line in text.splitlines() if "model name" in line}
     flags = {"avx512_bf16", "avx512_vnni", "amx_bf16"} & set(text.split())
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
+        "date": date.today().isoformat(),
         "processor": ", ".join(names) or platform.processor(),
         "flags": sorted(flags),
         "cores": available_cpus(),

@@ -1,6 +1,7 @@
 """The wheel and the sdist: what is in them, and that they work where there is nothing else."""
 
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -12,29 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-SMOKE = """
-import time
-began = time.perf_counter()
-import unmask
-seconds = time.perf_counter() - began
-from pathlib import Path
-Path("rows.csv").write_text("text,label\\n" + "".join(
-    f"{'good' if i % 2 else 'bad'} film {i},{'pos' if i % 2 else 'neg'}\\n" for i in range(60)))
-Path("recipe.yaml").write_text('''
-encoder: {shape: {num_layers: 1, hidden_size: 32, num_heads: 2, intermediate_size: 64},
-  tokenizer: {vocab_size: 200}}
-tasks: {mood: {kind: classify, train: rows.csv, test: 0.2}}
-train: {steps: 20, batch_tokens: 512}
-''')
-unmask.train("recipe.yaml", out="run")
-model = unmask.load("run/bundle")
-answer = model.predict("mood", ["good film"])[0]
-import json, sys
-heavy = [name for name in ("transformers", "openvino", "onnx", "captum", "fastapi", "PIL", "ray")
-         if name in sys.modules]
-print(json.dumps({"label": answer.label, "vector": list(model.encode("a film").shape),
-                  "import_seconds": seconds, "heavy": heavy}))
-"""
+SMOKE = ROOT / "bench" / "smoke.py"
 
 
 @pytest.fixture(scope="module")
@@ -95,11 +74,13 @@ def test_the_wheel_does_load_train_and_predict_in_an_empty_environment(built, tm
     pip = [python, "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt"]
     subprocess.run([*pip, "torch"], check=True)
     subprocess.run([*pip, wheel], check=True)
-    done = subprocess.run([python, "-c", SMOKE], cwd=tmp_path, capture_output=True, text=True)
+    bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([python, SMOKE], cwd=tmp_path, env=bare, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
+    assert Path(found["from"]).is_relative_to(tmp_path / "venv")
     assert found["label"] in ("pos", "neg")
-    assert found["vector"] == [1, 32]
+    assert found["vector"] == [1, 128]
     assert found["heavy"] == []
     size = sum(f.stat().st_size for f in (tmp_path / "venv").rglob("*") if f.is_file())
     print(f"installed: {size / 2**20:.0f} MiB; import: {found['import_seconds']:.2f} s")

@@ -128,7 +128,12 @@ def test_the_switch_leads_to_the_same_page_or_home(visit: Callable[..., Any]) ->
 def test_axe_finds_nothing(visit: Callable[..., Any], look: str, width: int) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
-    for place in ("en/howto/csv.html", "zh/howto/code.html", "en/reference/recipe.html"):
+    for place in (
+        "en/howto/csv.html",
+        "zh/howto/code.html",
+        "en/reference/recipe.html",
+        "zh/guide/14-twenty-questions.html",
+    ):
         page = visit(place, color_scheme=look, viewport={"width": width, "height": 844})
         found = Axe().run(page, options={"preload": False}).response["violations"]
         told = [(v["id"], [n["target"] for n in v["nodes"]][:4], len(v["nodes"])) for v in found]
@@ -149,3 +154,18 @@ def test_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "<mfrac><mrow><mi>a</mi></mrow>" in shown
     with pytest.raises(ValueError, match="undefined is not known"):
         page.convert("$\\undefined{x}$")
+
+
+def test_lines_of_chinese_are_joined_without_a_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs" / "site")
+    from pages import spaced
+
+    assert spaced("读写\n权重，\n`a`，用 BERT\n（大）。\n") == "读写权重，`a`，用 BERT（大）。\n"
+    for kept in (
+        "用\n`a` and\nb\n",  # beside other letters a space belongs
+        "# 题。\n\n文。\n\n- 一。\n- 二。\n",
+        "文。\n\n| 一。 |\n|---|\n| 二。 |\n",
+        "> 一。\n> 二。\n",
+        "```text\n一。\n二。\n```\n",
+    ):
+        assert spaced(kept) == kept

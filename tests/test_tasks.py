@@ -339,6 +339,7 @@ def test_labels_that_clash_between_languages_are_said() -> None:
     assert clashes(same) == []
     assert clashes({**same, "fr": {"pos"}}) == []  # it lacks one
     assert clashes({**same, "fr": {"pos", "neg", "neutral"}}) == []  # it has one more
+    assert clashes({"en": {"en"}, "de": {"de"}}) == []  # the label is the language
     (line,) = clashes({**same, "fr": {"pos", "negatif"}})
     assert line == (
         "the rows in fr alone have the label 'negatif', and none of them has 'neg': if these mean "

@@ -11,6 +11,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"(?<=\]\()([^)\s#]*)(#[^)\s]*)?(?=\))")
 FENCE = re.compile(r"^(```.*?^```$)", re.MULTILINE | re.DOTALL)
+# A line of Chinese goes on in the next one without the space that a browser would put there; nor is
+# there one beside a mark that is as wide as a character.
+WIDE, MARK = r"\u3000-\u303f\u3400-\u9fff\uff00-\uffef“”‘’…", r"，。；：、！？（）《》「」"
+BROKEN = re.compile(
+    rf"(?:(?<=[{WIDE}])\n *(?=[{WIDE}])|(?<=[{MARK}])\n *(?=\S)|(?<=\S)\n *(?=[{MARK}]))"
+    r"(?!#|>|\||[-*+] |\d+\. |<!--|\$\$)"
+)
 ITEM = re.compile(r"([-*]|\d+\.) ")
 SHOWN = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".json": "json", ".md": "markdown",
          ".toml": "toml", ".sh": "bash"}  # fmt: skip
@@ -111,9 +118,13 @@ def html(place: str) -> str:
 
 
 def spaced(text: str) -> str:
-    """The page with the blank line before a list that Python-Markdown wants and GitHub does not."""
+    """The page as a browser needs it.
+
+    With the blank line before a list that Python-Markdown wants and GitHub does not, and without
+    spaces where lines of Chinese are joined.
+    """
     return "".join(
-        part if part.startswith("```") else "\n".join(_spaced(part.split("\n")))
+        part if part.startswith("```") else BROKEN.sub("", "\n".join(_spaced(part.split("\n"))))
         for part in FENCE.split(text)
     )
 
