@@ -12,7 +12,7 @@ from unmask.errors import UserError
 from unmask.inputs.text import TextInput
 from unmask.recipe import Column
 from unmask.tasks.mlm import Mlm, MlmOptions
-from unmask.training.balance import before, times
+from unmask.training.balance import before, parts_of, times
 from unmask.training.stream import Stream
 
 ROWS = [{"text": "the cat was red", "language": "en"} for _ in range(40)]
@@ -76,6 +76,12 @@ def test_going_on_draws_the_same(text: TextInput) -> None:
     other = Stream(words(text, balance=3), ROWS, seed=2)
     other.load(begun.state())
     assert drawn(other, 99) == expected[60:]
+
+
+def test_other_names_of_a_language_are_one_part() -> None:
+    tags = {"language": Column(column="language", names={"english": "en"})}
+    rows = [{"language": "english"}, {"language": "en"}, {"language": "da"}]
+    assert parts_of("words", MlmOptions(balance=2, tags=tags), rows).tolist() == [0, 0, 1]
 
 
 def test_balance_needs_tags_that_differ(text: TextInput) -> None:

@@ -271,6 +271,8 @@ def test_the_best_of_blocks_are_the_best_of_all(size: int) -> None:
         expected = log_p.topk(count)
         torch.testing.assert_close(values, expected.values, atol=0, rtol=0)
         torch.testing.assert_close(which, expected.indices)
+        nothing, _ = best_of(log_p[:0], count)  # where all of a canvas is given
+        assert nothing.shape == (0, count)
 
 
 @pytest.mark.parametrize("style", STYLES)

@@ -68,9 +68,9 @@ def save(
         state = {name: t.detach().cpu().contiguous() for name, t in state.items()}
         save_file(state, folder / "model.safetensors")
         known = {
-            f"{task.name}/{name}": tensor.cpu().contiguous()
-            for task in model.tasks.values()
-            for name, tensor in task.tensors.items()
+            f"{task}/{name}": tensor.cpu().contiguous()
+            for task in model.tasks
+            for name, tensor in model.fitted(task)[1].items()
         }
         if known:
             save_file(known, folder / KNOWN)

@@ -64,6 +64,8 @@ class Model(nn.Module):
         self.precision: Precision = "fp32"  # of torch
         self.form: Form | None = None  # the trunk as it was compiled; None: torch computes it
         self.exits: Mapping[str, Exits] = {}  # of tasks that may answer from a lower layer
+        # What was fitted to the weights themselves, of tasks that have a form's own in its place.
+        self.of_weights: dict[str, tuple[dict[str, Any], dict[str, Tensor]]] = {}
         self.eval()
 
     # ---- what a user calls ----
@@ -235,14 +237,22 @@ class Model(nn.Module):
     def computes_in(self) -> str:
         """The precision of the trunk: fp32, bf16 or int8; `exits` where answers may come early."""
         if self.exits:
-            return "exits"
+            return "exits" if self.precision == "fp32" else f"exits-{self.precision}"
         return self.form.precision if self.form else self.precision
+
+    def fitted(self, task: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """A task's calibration and the tensors beside it, as fitted to the weights themselves."""
+        own = self.task(task)
+        return self.of_weights.get(task, (own.calibration, own.tensors))
 
     def train(self, mode: bool = True) -> Model:
         """Torch's own; a model that learns leaves behind the form that was made of it."""
         if mode and (self.form is not None or self.exits):
             log.warning("%s is of the weights before training: torch computes now", self.form_name)
             self.form, self.exits = None, {}
+            for name, (calibration, tensors) in self.of_weights.items():
+                self.tasks[name].calibration, self.tasks[name].tensors = calibration, tensors
+            self.of_weights = {}
         return super().train(mode)
 
     @property
@@ -424,7 +434,7 @@ class Model(nn.Module):
                 "name": t.name,
                 "options": t.options.model_dump(mode="json"),
                 "facts": t.facts,
-                "calibration": t.calibration,
+                "calibration": self.fitted(t.name)[0],
             }
             for t in self.tasks.values()
         ]

@@ -13,6 +13,7 @@ import torch
 import unmask
 from unmask import bundle, files
 from unmask.errors import UserError
+from unmask.evaluation.refit import refit
 from unmask.runtime.exits import EXITS
 from unmask.shrink import exits, measure
 from unmask.shrink.chain import shrink
@@ -72,8 +73,21 @@ def test_answers_come_early_and_all_is_said(
     assert (scores["form"], scores["precision"]) == (EXITS, "exits")
     kept = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert [s["value"] for s in scores["scores"]] == [s["value"] for s in kept]
+    model.precision = "bf16"  # no promise was fitted to that
+    with pytest.raises(UserError, match="fitted in exits and this is exits-bf16"):
+        model.predict("mood", texts[0], coverage=0.8)
+    model.precision = "fp32"
+    bundle.save(model, tmp_path / "copy")  # a copy has the weights, and what was fitted to them
+    copy = unmask.load(tmp_path / "copy")
     model.train()
-    assert model.form_name == "torch-fp32"
+    assert model.form_name == copy.form_name == "torch-fp32"
+    for one in (model.eval(), copy):
+        answers = (m.predict("mood", texts[0], coverage=0.8)[0] for m in (one, whole))
+        (ours, theirs) = answers
+        assert (ours.promise, ours.known) == (theirs.promise, theirs.known)
+    refit(tmp_path / "out", tmp_path / "refit", None, "fp32")
+    card = (tmp_path / "refit" / "README.md").read_text()
+    assert card.endswith("all layers are computed.\n")
 
 
 def test_other_weights_or_numbers_are_no_exits_of_it(

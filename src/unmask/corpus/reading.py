@@ -128,8 +128,7 @@ def _tags(source: CorpusSource, tag: Any, batch: pa.RecordBatch, file: str) -> l
     value = source.tags.get(tag)
     if not isinstance(value, Column):
         return [value or None] * batch.num_rows
-    known = ({value.column: cell} for cell in batch.column(value.column).to_pylist())
-    cells = [value.of(row) or None for row in known]
+    cells = [value.named(cell) or None for cell in batch.column(value.column).to_pylist()]
     if odd := next((cell for cell in cells if cell and len(cell.encode()) > _LONGEST_TAG), None):
         raise UserError(
             f"{file}: column {value.column!r} holds {odd[:40]!r}…, too long for a {tag}: does "

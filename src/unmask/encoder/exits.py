@@ -51,7 +51,7 @@ class Exits:
             x, _ = layer(x, views[window], only=batch.wanted if narrow else None)
             if number not in self.heads:
                 continue
-            own = self.heads[number].to(x.device)
+            own = self.heads[number].to(next(head.parameters()))
             z = own(batch.gather(encoder.norm(x)), batch.wanted_owner, batch.sequences)
             z = z.float() / self.temperatures[number]
             sure = doubt(z) <= self.limit

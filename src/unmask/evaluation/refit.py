@@ -16,6 +16,7 @@ from unmask.evaluation.held import last_run, own_run, reading, rows_of
 from unmask.machine.threads import use_available_cpus
 from unmask.model import Precision
 from unmask.recipe import Run
+from unmask.runtime.exits import GONE, has_exits
 
 log = logging.getLogger("unmask")
 
@@ -69,9 +70,19 @@ def refit(
         model,
         out,
         recipe=yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe.is_file() else None,
-        card=f"{card.read_text(encoding='utf-8')}{_SINCE}" if card.is_file() else "",
+        card=f"{card.read_text(encoding='utf-8')}{_since(folder)}" if card.is_file() else "",
     )
     return found
+
+
+def _since(folder: Path) -> str:
+    """What the card says of it."""
+    if not has_exits(folder):
+        return _SINCE
+    log.warning(
+        "%s answers early, and what is fitted anew will not: its exits are left out", folder
+    )
+    return f"{_SINCE}{GONE}"
 
 
 def _learnt(own: Run | None, name: str) -> Rows | None:

@@ -61,8 +61,11 @@ class Column(Strict):
 
     def of(self, row: Mapping[str, Any]) -> str | None:
         """The tag's value in a row; None where it has none."""
-        value = row.get(self.column)
-        return None if value is None else self.names.get(str(value), str(value))
+        return self.named(row.get(self.column))
+
+    def named(self, cell: Any) -> str | None:
+        """The tag's value of a cell of its column."""
+        return None if cell is None else self.names.get(str(cell), str(cell))
 
 
 class Inputs(Strict):

@@ -19,6 +19,12 @@ from unmask.model import Model
 
 EXITS = "torch-exits"
 _SHAPE, _WEIGHTS = "exits.json", "exits.safetensors"
+GONE = "\nThe early exits that stand above are not in it any more: all layers are computed.\n"
+
+
+def has_exits(bundle: Path) -> bool:
+    """Whether a bundle holds early exits."""
+    return (bundle / "forms" / EXITS).is_dir()
 
 
 def save(exits: Exits, task: str, folder: Path) -> None:

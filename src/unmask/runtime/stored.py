@@ -101,9 +101,12 @@ def put(model: Model, folder: Path, name: str, settings: Settings) -> None:
         )
     if (folder / "contract.json").is_file():
         calibrations = files.read_json(folder / "contract.json").get("calibrations", {})
-    for task, found in calibrations.items():
-        if task in model.tasks:
-            model.task(task).calibration = dict(found)
+    for name, found in calibrations.items():
+        if name in model.tasks:
+            task = model.task(name)
+            model.of_weights[name] = task.calibration, task.tensors
+            task.calibration = dict(found)
+            task.tensors = task.tensors if "known" in found else {}
 
 
 def split(name: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,7 +40,7 @@ _ROWS = 8192  # training rows that are learnt from, at most
 _EPOCHS, _BATCH, _RATE = 20, 128, 1e-3  # of a head, on vectors that are computed once
 TIMED, _ROUNDS = 128, 7  # rows that speed is measured on, and how often: it decides
 _FASTER = 1.05  # times as fast; less may be noise
-_FIT = 5  # every fifth validation row fits temperatures, and says which limits are tried
+_FIT = 5  # a fifth of the validation rows fits temperatures, and says which limits are tried
 _STEPS = 100  # of them
 
 
@@ -133,7 +134,9 @@ def learn(model: Model, material: Material, share: float) -> tuple[Exits, dict[s
     own = material.splits[task.name]
     assert own.train is not None
     assert own.valid is not None
-    train, rows = own.train[:_ROWS], own.valid
+    # By chance, for a file may have its languages one behind the other, or in turn.
+    chance = np.random.default_rng(0)
+    train, rows = own.train.pick(chance.permutation(len(own.train))[:_ROWS]), own.valid
     with progress.bar("what each layer sees", len(train) + len(rows)) as advance:
         learnt, held = look(model, task, train, advance), look(model, task, rows, advance)
     heads: dict[int, LabelHead] = {}
@@ -142,7 +145,8 @@ def learn(model: Model, material: Material, share: float) -> tuple[Exits, dict[s
             heads[number] = imitating(model, task, learnt.vectors[:, number - 1], learnt.logits)
             advance(1)
     logits, whole = _logits(heads, held.vectors), held.logits.argmax(-1)
-    fit = torch.arange(len(rows)) % _FIT == 0  # what is promised is judged by other rows than these
+    # What is promised is judged by other rows than these.
+    fit = torch.from_numpy(chance.permutation(len(rows)) % _FIT == 0)
     temperatures = [
         fit_temperature(own.numpy(), whole[fit].numpy())["temperature"]
         for own in logits[fit].unbind(1)

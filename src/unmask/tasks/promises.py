@@ -190,9 +190,15 @@ def check_fitted(task: str, record: Mapping[str, Any] | None, form: str) -> Mapp
     if record.get("form") != form:
         raise UserError(
             f"task {task}: its promises were fitted in {record.get('form')} and this is {form}, "
-            f"whose answers differ; fit them anew: unmask calibrate BUNDLE OUT --precision {form}"
+            f"whose answers differ; {_advice(form)}"
         )
     return record
+
+
+def _advice(form: str) -> str:
+    if form.startswith("exits"):
+        return "shrink the whole bundle again, --to exits, or load it with form=False"
+    return f"fit them anew: unmask calibrate BUNDLE OUT --precision {form}"
 
 
 def _check_share(name: str, value: float) -> None:

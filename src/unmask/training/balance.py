@@ -14,17 +14,18 @@ from unmask.tasks import Row
 
 def parts_of(name: str, options: TaskOptions, rows: Sequence[Row]) -> np.ndarray:
     """The number of the part (N,) of each row: those with the same tags are one part."""
-    columns = [tag.column for tag in options.tags.values() if isinstance(tag, Column)]
-    if not columns:
+    tags = [tag for tag in options.tags.values() if isinstance(tag, Column)]
+    if not tags:
         raise UserError(
             f"task {name}: `balance` goes by tags that differ from row to row, and there are none; "
             "give it `tags: {language: {column: …}}`, or a domain"
         )
+    columns = [tag.column for tag in tags]
     cells = (
         rows.values(columns) if isinstance(rows, Rows) else ([r[c] for c in columns] for r in rows)
     )
-    numbers: dict[tuple[str, ...], int] = {}
-    keys = (tuple(map(str, own)) for own in cells)
+    numbers: dict[tuple[str | None, ...], int] = {}
+    keys = (tuple(tag.named(c) for tag, c in zip(tags, own, strict=True)) for own in cells)
     return np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), np.int32, len(rows))
 
 

@@ -26,6 +26,7 @@ from unmask.evaluation.held import own_run, rows_of
 from unmask.machine.threads import available_cpus
 from unmask.model import Model
 from unmask.runtime.engines import ENGINES
+from unmask.runtime.exits import GONE, has_exits
 from unmask.runtime.stored import CHOICE, FORMS, TORCH, Settings, lacks, put, split
 from unmask.tuning.contract import Tolerance, measure, refusals
 from unmask.tuning.making import make
@@ -161,6 +162,11 @@ def _keep(path: Path, best: Tried, folder: Path, found: Mapping[str, Any]) -> No
     """Write the form and the choice into the bundle; forms that stood there before go."""
 
     def write(bundle: Path) -> None:
+        if has_exits(bundle):
+            log.warning("%s answered early; the form that is kept now computes all layers", path)
+            card = bundle / "README.md"
+            said = card.read_text(encoding="utf-8") if card.is_file() else ""
+            files.write_text(card, said + GONE)
         shutil.rmtree(bundle / FORMS, ignore_errors=True)
         shutil.copytree(folder, bundle / FORMS / best.form)  # empty for torch's
         files.write_json(bundle / FORMS / best.form / "contract.json", best.contract)

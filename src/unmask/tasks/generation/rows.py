@@ -145,7 +145,7 @@ def best_of(log_p: Tensor, count: int) -> tuple[Tensor, Tensor]:
     if V % _BLOCK or count * _BLOCK >= V:
         values, which = log_p.topk(count)
         return values, which
-    blocks = log_p.view(N, -1, _BLOCK)
+    blocks = log_p.view(N, V // _BLOCK, _BLOCK)
     block = blocks.amax(-1).topk(count).indices
     within = blocks.gather(1, block[:, :, None].expand(-1, -1, _BLOCK)).flatten(1)
     values, place = within.topk(count)
