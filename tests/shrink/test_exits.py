@@ -15,6 +15,7 @@ from unmask import bundle, files
 from unmask.errors import UserError
 from unmask.evaluation.refit import refit
 from unmask.runtime.exits import EXITS
+from unmask.runtime.stored import FORMS, Settings, put
 from unmask.shrink import exits, measure
 from unmask.shrink.chain import shrink
 from unmask.shrink.exits import ladder, limits, loosest, outcome
@@ -77,6 +78,7 @@ def test_answers_come_early_and_all_is_said(
     with pytest.raises(UserError, match="fitted in exits and this is exits-bf16"):
         model.predict("mood", texts[0], coverage=0.8)
     model.precision = "fp32"
+    put(model, tmp_path / "out" / FORMS / EXITS, EXITS, Settings())  # twice is as once
     bundle.save(model, tmp_path / "copy")  # a copy has the weights, and what was fitted to them
     copy = unmask.load(tmp_path / "copy")
     model.train()

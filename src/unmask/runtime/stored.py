@@ -104,9 +104,9 @@ def put(model: Model, folder: Path, name: str, settings: Settings) -> None:
     for name, found in calibrations.items():
         if name in model.tasks:
             task = model.task(name)
-            model.of_weights[name] = task.calibration, task.tensors
-            task.calibration = dict(found)
-            task.tensors = task.tensors if "known" in found else {}
+            # Of the first form that is put: what stands there afterwards is a form's own.
+            own = model.of_weights.setdefault(name, (task.calibration, task.tensors))
+            task.calibration, task.tensors = dict(found), own[1] if "known" in found else {}
 
 
 def split(name: str) -> tuple[str, str]:
