@@ -1,12 +1,17 @@
 """Every form of a classifier that `unmask shrink` makes, and a trunk trimmed to two languages.
 
-Of Banking77 and SST-2: the recipe is trained with each seed, and each chain shrinks that bundle.
-Size, speed beside the original (in turn, in one process), and the score with its deviation over
-seeds come out. With --trunk, a multilingual encoder's vocabulary is trimmed to two languages of a
-labelled file with a column `language`; rows of a third say what that costs there.
+Of Banking77 and SST-2: the recipe is trained with each seed, or its bundles are given, and each
+chain shrinks them. Size, speed beside the original (in turn, in one process), and the score with
+its deviation over seeds come out. With --trunk, a multilingual encoder's vocabulary is trimmed to
+two languages of a file with columns `text` and `language`; rows of a third say what that costs. Of
+a bundle with tasks, test rows are scored by language too.
 
-    UNMASK_DATA=… .venv/bin/python bench/shrink.py --recipe recipes/banking77.yaml --json
-    .venv/bin/python bench/shrink.py --trunk FOLDER --rows FILE --keep en,de --third fr --json
+    UNMASK_DATA=… .venv/bin/python bench/shrink.py --recipe recipes/banking77.yaml
+    … bench/shrink.py --recipe recipes/sst2.yaml --bundles runs/sst2/bundle --chains int8 "a ninth"
+    .venv/bin/python bench/shrink.py --trunk FOLDER --rows FILE --keep en,de --third fr
+
+Results go to bench/results/shrink-NAME.json after each chain, and a chain that stands there is not
+run again.
 """
 
 from __future__ import annotations
@@ -15,51 +20,81 @@ import argparse
 import json
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from machine import machine, versions
+from results import RESULTS
 
 import unmask
 from unmask.data.sources import read
+from unmask.errors import UserError
+from unmask.evaluation.pairs import Held
+from unmask.model import Model
 from unmask.recipe import Source
 from unmask.shrink import measure
-from unmask.shrink.chain import shrink
+from unmask.shrink.chain import opened, shrink
 from unmask.shrink.vocabulary import trim
+from unmask.training.loop import evaluate
 
+Found = dict[str, list[dict[str, Any]]]  # by chain, of each bundle
 CHAINS: dict[str, list[str]] = {
     "bf16": ["bf16"],
     "vocabulary": ["vocabulary"],
+    "int8": ["vocabulary", "int8"],
     "half the units": ["vocabulary", "units=50%", "recover"],
     "half the heads": ["vocabulary", "heads=50%", "recover"],
     "half the layers": ["vocabulary", "layers=50%", "recover"],
     "half of all": ["vocabulary", "layers=50%", "heads=50%", "units=50%", "recover", "bf16"],
     "a student": ["vocabulary", "student=50%", "recover", "bf16"],
     "a third": ["vocabulary", "layers=33%", "units=50%", "recover", "bf16"],
+    "a ninth": ["vocabulary", "layers=33%", "heads=50%", "units=25%", "recover", "bf16"],
 }
 
 
-def forms(recipe: Path, seeds: Sequence[int], sets: Sequence[str]) -> list[dict[str, Any]]:
-    """The table of one recipe: a line for the original and each chain."""
-    lines: dict[str, list[dict[str, Any]]] = {}
-    with tempfile.TemporaryDirectory() as place:
-        for seed in seeds:
-            folder = Path(place) / str(seed)
-            bundle = unmask.train(recipe, folder / "run", [f"train.seed={seed}"]).bundle
-            layers = unmask.load(bundle).encoder.config.num_layers
-            for name, steps in CHAINS.items():
-                named = [s.replace("student=50%", f"student={max(layers // 2, 1)}") for s in steps]
-                out = folder / name.replace(" ", "-")
-                record = shrink(str(bundle), out, named, sets=[f"train.seed={seed}", *sets])
-                first, last = record["figures"][0], record["figures"][-1]
-                lines.setdefault("original", []).append(first)
-                lines.setdefault(name, []).append(last)
-    return [_line(name, found) for name, found in lines.items()]
+def forms(
+    bundles: Iterable[Path], chains: Sequence[str], sets: Sequence[str], found: Found
+) -> Iterator[None]:
+    """What each chain measured of each bundle, put into `found`; a pause after each chain."""
+    for number, bundle in enumerate(bundles):
+        layers = unmask.load(bundle).encoder.config.num_layers
+        for name in chains:
+            own = found.setdefault(name, [])
+            if len(own) > number:
+                continue  # by an earlier run
+            steps = [
+                s.replace("student=50%", f"student={max(layers // 2, 1)}") for s in CHAINS[name]
+            ]
+            with tempfile.TemporaryDirectory() as place:
+                try:
+                    record = shrink(str(bundle), Path(place) / "small", steps, sets=sets)
+                except UserError as refused:
+                    own.append({"refused": str(refused)})
+                else:
+                    first, last = record["figures"][0], record["figures"][-1]
+                    own.append({**last, "original": first})
+            yield
+
+
+def trained(recipe: Path, seeds: Sequence[int], folder: Path) -> Iterator[Path]:
+    """The bundles of a recipe, one for each seed, made when they are asked for."""
+    for seed in seeds:
+        yield unmask.train(recipe, folder / str(seed), [f"train.seed={seed}"]).bundle
+
+
+def table(found: Found) -> list[dict[str, Any]]:
+    """A line for the original and each chain."""
+    first = [one["original"] for one in next(iter(found.values())) if "original" in one]
+    return [_line(name, own) for name, own in {"original": first, **found}.items() if own]
 
 
 def _line(name: str, found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A line of the table; of a form that was refused with some seed, that and no more."""
+    refused = [one["refused"] for one in found if "refused" in one]
+    if refused:
+        return {"form": name, "refused": refused}
     scores = [one["scores"][0]["value"] for one in found]
     drops = [one["scores"][0]["difference"] for one in found]
     return {
@@ -74,13 +109,16 @@ def _line(name: str, found: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def trimmed(trunk: str, rows: Path, keep: Sequence[str], third: str) -> dict[str, Any]:
-    """Bytes before and after, and how far vectors moved on each language's texts."""
+    """Bytes before and after; how far vectors of each language's texts moved, and its scores."""
     texts: dict[str, list[str]] = {}
     for row in read(Source(path=str(rows))):
         texts.setdefault(str(row["language"]), []).append(row["text"])
     model = unmask.load(trunk)
     small = trim(model, lambda: (text for language in keep for text in texts[language]))
     found: dict[str, Any] = {"bytes": [measure.size(model), measure.size(small)]}
+    found["tokens_known"] = [one.text.vocab_size for one in (model, small)]
+    held = opened(trunk).held if model.tasks else {}
+    judged = [_by_language(one, held) for one in (model, small)]
     for language in [*keep, third]:
         own = texts[language][:200]
         before, after = (torch.nn.functional.normalize(m.encode(own)) for m in (model, small))
@@ -89,7 +127,18 @@ def trimmed(trunk: str, rows: Path, keep: Sequence[str], third: str) -> dict[str
             "largest_difference": float((before - after).abs().max()),
             "mean_cosine": float((before * after).sum(-1).mean()),
             "tokens": tokens,
+            "scores": [one.get(language) for one in judged],
         }
+    return found
+
+
+def _by_language(model: Model, held: Mapping[str, Held]) -> dict[str, dict[str, Any]]:
+    """Each task's headline on its test rows in each language, and how many rows those are."""
+    rows = {name: own.rows for name, own in held.items()}
+    found: dict[str, dict[str, Any]] = {}
+    for score in evaluate(model, rows, "test") if rows else ():
+        if score.language and score.metric == model.task(score.task).headline:
+            found.setdefault(score.language, {})[score.task] = [score.value, score.rows]
     return found
 
 
@@ -99,25 +148,37 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON only")
     parser.add_argument("--recipe", type=Path, default=Path("recipes/banking77.yaml"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--bundles", type=Path, nargs="+", help="one of each seed, trained already")
+    parser.add_argument("--chains", nargs="+", default=list(CHAINS), choices=list(CHAINS))
     parser.add_argument("--set", nargs="*", default=[], help="KEY=VALUE for `recover`")
-    parser.add_argument("--trunk", help="a multilingual encoder, in place of a recipe")
+    parser.add_argument("--trunk", help="a multilingual encoder or bundle, in place of a recipe")
     parser.add_argument("--rows", type=Path, help="texts with a column `language`")
     parser.add_argument("--keep", default="en,de")
     parser.add_argument("--third", default="fr")
+    parser.add_argument("--name", help="of the file in bench/results/")
     options = parser.parse_args()
+    name = options.name or ("trunk" if options.trunk else options.recipe.stem)
+    file = RESULTS / f"shrink-{name}.json"
     result: dict[str, Any] = {"peers": {}, "machine": machine(), "versions": versions()}
     if options.trunk:
         found = trimmed(options.trunk, options.rows, options.keep.split(","), options.third)
         before, after = found["bytes"]
         result |= {"ours": after, "ratio": before / after, "unit": "bytes", "runs": 1}
         result["trimmed"] = found
+        file.write_text(json.dumps(result, indent=1) + "\n")
     else:
-        table = forms(options.recipe, options.seeds, options.set)
-        whole = table[0]["score"]
-        good = [one for one in table if one["score"] >= 0.98 * whole]
-        best = max(good, key=lambda one: one["faster"])
-        result |= {"ours": best["faster"], "ratio": best["faster"], "runs": len(options.seeds)}
-        result |= {"unit": "times the original's speed, at 98 % of its score", "table": table}
+        measured: Found = json.loads(file.read_text())["measured"] if file.exists() else {}
+        with tempfile.TemporaryDirectory() as place:
+            bundles = options.bundles or trained(options.recipe, options.seeds, Path(place))
+            for _ in forms(bundles, options.chains, options.set, measured):
+                lines = table(measured)
+                good = [one for one in lines if one.get("score", 0) >= 0.98 * lines[0]["score"]]
+                best = max(good, key=lambda one: one["faster"])
+                result |= {"ours": best["faster"], "ratio": best["faster"], "table": lines}
+                result |= {"unit": "times the original's speed, at 98 % of its score"}
+                result |= {"runs": len(next(iter(measured.values()))), "measured": measured}
+                file.write_text(json.dumps(result, indent=1) + "\n")
+    result.pop("measured", None)
     print(json.dumps(result, indent=None if options.json else 2))
 
 

@@ -99,6 +99,34 @@ def test_going_on_is_never_having_stopped(
     assert len(list((tmp_path / "broken" / "checkpoints").glob("step-*"))) == 1
 
 
+def test_scales_of_int8_are_found_again(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = unmask.train(recipe, tmp_path / "plain")
+    recipe["train"]["simulate"] = "int8"
+    unmask.train(recipe, tmp_path / "whole")
+    kill_at(9, monkeypatch)  # between two evaluations, at which scales are measured
+    with pytest.raises(KilledError):
+        unmask.train(recipe, tmp_path / "broken")
+    unmask.train(recipe, tmp_path / "broken", resume=True)
+    same(tmp_path / "whole", tmp_path / "broken")
+    assert log_of(tmp_path / "whole") != log_of(tmp_path / "plain")  # it does something
+    ours, theirs = (load_file(tmp_path / run / "bundle" / "model.safetensors")
+                    for run in ("whole", "plain"))  # fmt: skip
+    assert ours.keys() == theirs.keys()  # and a bundle is what it was
+    assert {t.dtype for t in ours.values()} == {torch.float32}
+    assert plain.model.form_name == bundle.load(tmp_path / "whole" / "bundle").form_name
+
+
+@pytest.mark.parametrize("other", [{"frozen": True}, {"parallel": "shard"}])
+def test_int8_needs_a_trunk_that_learns(
+    recipe: dict[str, Any], tmp_path: Path, other: dict[str, Any]
+) -> None:
+    recipe["train"] |= {"simulate": "int8", **other}
+    with pytest.raises(UserError, match=r"simulate and .* do not go together"):
+        unmask.train(recipe, tmp_path / "run")
+
+
 @pytest.mark.parametrize("valid", [None, 0.2])
 def test_a_run_killed_after_its_last_update_goes_on(
     recipe: dict[str, Any], tmp_path: Path, valid: float | None

@@ -125,6 +125,23 @@ def test_an_int8_form_behind_a_chain(source: Path, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
 
 
+def test_recovery_that_learns_with_int8(source: Path, tmp_path: Path) -> None:
+    """Another recipe ran, and what came of it is a plain bundle."""
+    found = {}
+    for step in ("recover", "recover=int8"):
+        record = shrink(str(source), tmp_path / step, [step], sets=["train.steps=4"])
+        assert [one["step"] for one in record["figures"]] == ["original", step]
+        assert record["form"] == "torch-fp32"  # nothing is quantised unasked
+        assert not (tmp_path / step / "forms").exists()
+        found[step] = unmask.load(tmp_path / step).state_dict()
+        again = unmask.evaluate(tmp_path / step)
+        scored = json.loads((tmp_path / step / "scores.json").read_text())
+        assert [s["value"] for s in again["scores"]] == [s["value"] for s in scored]
+    a, b = found.values()
+    assert a.keys() == b.keys()
+    assert any(not torch.equal(a[name], b[name]) for name in a)
+
+
 def test_a_narrower_student(source: Path, tmp_path: Path) -> None:
     record = shrink(
         str(source), tmp_path / "out", ["student=1x64", "recover"], sets=["train.steps=3"]
@@ -144,7 +161,8 @@ def test_a_narrower_student(source: Path, tmp_path: Path) -> None:
         (["layers=0"], "between 1 and 2"),
         (["layers=9"], "between 1 and 2"),
         (["heads=150%"], "between 1 and 2"),
-        (["recover=3"], "write recover"),
+        (["recover=3"], "write recover or recover=int8"),
+        (["recover="], "write recover or recover=int8"),
         (["bf16", "layers=1"], "comes last"),
         (["int8", "bf16"], "comes last"),
         (["student=1x64"], "recover behind it"),

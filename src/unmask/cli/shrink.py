@@ -15,7 +15,8 @@ def shrink(
         list[str] | None,
         typer.Option(
             help="A step: vocabulary, layers=N, heads=N, units=N (or N%), student=N or NxWIDTH, "
-            "recover, bf16, int8, exits or exits=SHARE; repeated, a chain in this order"
+            "recover or recover=int8, bf16, int8, exits or exits=SHARE; repeated, a chain in this "
+            "order"
         ),
     ] = None,
     budget: Annotated[

@@ -8,7 +8,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import init
 
-from unmask.encoder.bricks import Dropout
+from unmask.encoder.bricks import Dropout, Linear
 from unmask.recipe import AdapterOptions
 
 
@@ -32,7 +32,7 @@ class LowRank(nn.Module):
         return self.up(self.down(self.dropout(x))) * self.scale
 
 
-class AdaptedLinear(nn.Linear):
+class AdaptedLinear(Linear):
     """A linear layer that one of its adapters may change, or none."""
 
     def __init__(
@@ -46,8 +46,9 @@ class AdaptedLinear(nn.Linear):
 
     def forward(self, x: Tensor, adapter: str | None = None) -> Tensor:
         """(…, inner) -> (…, outer), as the adapter of that name has it."""
-        y = super().forward(x)
-        return y if adapter is None else y + self.adapter(adapter)(x)
+        if adapter is None:
+            return super().forward(x)
+        return nn.Linear.forward(self, x) + self.adapter(adapter)(x)
 
     def adapter(self, name: str) -> LowRank:
         """The change that the adapter of that name makes."""

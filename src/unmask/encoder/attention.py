@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -46,6 +47,9 @@ class Attention(nn.Module):
     (T, T) weights; a plain path computes them, and returns them where `weights` asks for it.
     """
 
+    # What may round queries and keys, as `int8` does.
+    rounded: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         D = config.hidden_size
@@ -74,6 +78,8 @@ class Attention(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, D/H)
         if view.angles is not None:
             q, k = rotate(q, *view.angles), rotate(k, *view.angles)
+        if self.rounded is not None and view.adapter is None:
+            q, k = self.rounded(q, k)
         if past is not None:
             k, v = past.extend(k, v)
         rate = self.dropout if self.training else 0.0

@@ -54,6 +54,29 @@ class Dropout(nn.Module):
         return f"rate={self.rate}"
 
 
+class Linear(nn.Linear):
+    """A linear layer whose product may be computed otherwise, as `int8` does."""
+
+    product: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, inner) -> (…, outer)."""
+        if self.product is None:
+            return super().forward(x)
+        return self.product(x, self.weight, self.bias)
+
+
+class Table(nn.Embedding):
+    """A table whose rows may be rounded, as `int8` does."""
+
+    rounded: Callable[[Tensor], Tensor] | None = None
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(…) -> (…, width)."""
+        rows = super().forward(ids)
+        return rows if self.rounded is None else self.rounded(rows)
+
+
 def make_norm(config: EncoderConfig, width: int | None = None) -> nn.Module:
     """LayerNorm (arXiv:1607.06450) or RMSNorm (arXiv:1910.07467) over the last dimension."""
     width = width or config.hidden_size

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask.batch import Batch
-from unmask.encoder.bricks import Dropout, make_norm
+from unmask.encoder.bricks import Dropout, Linear, Table, make_norm
 from unmask.encoder.config import EncoderConfig
 from unmask.encoder.stems import Frames, Patches, Stem
 
@@ -23,14 +23,14 @@ class Embeddings(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         width = config.embedding_width
-        self.token = nn.Embedding(config.vocab_size, width)
+        self.token = Table(config.vocab_size, width)
         self.offset = config.position_offset
         self.position = (
-            nn.Embedding(config.max_positions + self.offset, width)
+            Table(config.max_positions + self.offset, width)
             if config.position == "learned"
             else None
         )
-        self.segment = nn.Embedding(config.num_segments, width) if config.num_segments else None
+        self.segment = Table(config.num_segments, width) if config.num_segments else None
         stems: dict[str, Stem] = {}
         if config.image is not None:
             stems["image"] = Patches(config.image, width)
@@ -39,9 +39,7 @@ class Embeddings(nn.Module):
         self.stems = nn.ModuleDict(stems)
         self.norm = make_norm(config, width) if config.embedding_norm else nn.Identity()
         self.dropout = Dropout(config.dropout)
-        self.projection = (
-            nn.Linear(width, config.hidden_size) if width != config.hidden_size else None
-        )
+        self.projection = Linear(width, config.hidden_size) if width != config.hidden_size else None
 
     def look_up(self, batch: Batch) -> Tensor:
         """The grid's embeddings in their own width, (B, T, E)."""
@@ -89,7 +87,7 @@ class BorrowedEmbeddings(Embeddings):
     def __init__(self, lender: Embeddings, width: int) -> None:
         nn.Module.__init__(self)  # without tables
         self._lender = (lender,)  # in a tuple, so that its weights are not registered here
-        self.projection = nn.Linear(lender.token.embedding_dim, width)
+        self.projection = Linear(lender.token.embedding_dim, width)
 
     def look_up(self, batch: Batch) -> Tensor:
         return self._lender[0].look_up(batch)

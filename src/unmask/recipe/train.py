@@ -74,6 +74,9 @@ class TrainOptions(Strict):
     precision: Literal["bf16", "fp32"] = Field(
         "bf16", description="of products; weights and sums stay fp32"
     )
+    simulate: Literal["int8"] | None = Field(
+        None, description="learn as the trunk's int8 form computes, so that it loses less later"
+    )
     evaluate_every: int | None = Field(
         None, gt=0, description="updates between evaluations (five times a run unless said)"
     )
@@ -102,6 +105,12 @@ class TrainOptions(Strict):
             raise ValueError(
                 f"warmup {self.warmup} and decay {self.decay} are shares of one run: "
                 "together at most 1"
+            )
+        if self.simulate and (self.frozen or self.parallel == "shard"):
+            other = "frozen" if self.frozen else "parallel: shard"
+            raise ValueError(
+                f"simulate and {other} do not go together: the trunk learns with {self.simulate}, "
+                "and needs whole weights that may change"
             )
         return self
 

@@ -64,7 +64,8 @@ class Chain:
         told: dict[str, Any] = {}
         if step.name == "recover":
             with tempfile.TemporaryDirectory(prefix="recover.", dir=folder) as work:
-                self.model = recover(self.model, self.teachers, self.material, sets, Path(work))
+                given = (self.teachers, self.material, sets, Path(work), step.value or None)
+                self.model = recover(self.model, *given)
         elif step.name == "int8":
             self._compile(folder / "compiled")
         elif step.name == "exits":

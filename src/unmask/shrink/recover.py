@@ -27,6 +27,7 @@ def recover(
     material: Material,
     changes: Sequence[str],
     folder: Path,
+    simulate: str | None = None,
 ) -> Model:
     """The model after learning from its teachers, in a working folder.
 
@@ -34,7 +35,7 @@ def recover(
     equal parts; and what every teacher gives within is imitated on the given texts, or on those
     of the training rows (kind `distil`). A classifier of single texts without rows of its own
     learns what its teacher says of the given texts. `changes` are key=value of the recipe that
-    comes of it.
+    comes of it. With `simulate` it learns as this precision computes.
     """
     places = []
     for number, teacher in enumerate(teachers):
@@ -44,6 +45,7 @@ def recover(
     bundle.save(model, start)
     data = _recipe(model, teachers, places, material, folder)
     data["encoder"] = {"from": str(start)}
+    data["train"]["simulate"] = simulate
     if any(change.partition("=")[0] in [f"train.{unit}" for unit in BUDGETS] for change in changes):
         data["train"] = {k: v for k, v in data["train"].items() if k not in BUDGETS}
     trained = train(recipe.read(data, changes), folder / "run").model

@@ -24,13 +24,14 @@ FORMS = {
     "heads": "heads=6 or heads=50%",
     "units": "units=768 or units=50%",
     "student": "student=3 or student=3x192",
-    "recover": "recover",
+    "recover": "recover or recover=int8",
     "bf16": "bf16",
     "int8": "int8",
     "exits": "exits or exits=0.99",
 }
 _LAST = ("bf16", "int8", "exits")  # how a model is stored and computed, in this order
 
+_PRECISION = re.compile("(int8)?")
 _COUNT = re.compile(r"(\d+)(%?)")
 _SHAPE = re.compile(r"(\d+)(?:x(\d+))?")
 _SHARE = re.compile(r"(0?\.\d*[1-9]\d*)?")  # between 0 and 1
@@ -40,6 +41,7 @@ _PATTERNS = {
     "layers": _COUNT,
     "heads": _COUNT,
     "units": _COUNT,
+    "recover": _PRECISION,
     "exits": _SHARE,
 }
 

@@ -26,6 +26,7 @@ from unmask.training import checkpoint, parallel
 from unmask.training.checkpoint import Checkpoint
 from unmask.training.features import ROOM, Features
 from unmask.training.guard import Guard
+from unmask.training.int8 import Int8
 from unmask.training.journal import Journal
 from unmask.training.meter import Meter
 from unmask.training.optimiser import make_optimiser
@@ -61,6 +62,7 @@ class Loop:
         # What is sharded is gathered by a pass through the whole model, and by no other.
         room = 0 if self.options.parallel == "shard" else ROOM
         self.features = Features(room) if run.train.frozen else None
+        self.int8 = Int8(model, rows) if self.options.simulate else None
         self.stream = MixedStream.of(model.tasks, rows, run)
         self.optimiser = make_optimiser(model, self.options)
         self.meter = Meter(self.options, sum(len(r) for r in rows.values()))
@@ -95,6 +97,8 @@ class Loop:
         self.last = start.path
         self.guard.load(state["guard"])
         self._leave_lost()
+        if self.int8 is not None and state.get("int8"):
+            self.int8.load(state["int8"])
         self.stream.load(state["stream"])
         self.meter.load(state["meter"])
         self.best = -math.inf if state["best"] is None else state["best"]
@@ -186,6 +190,8 @@ class Loop:
     def score(self, stop: Stop) -> None:
         """Score the validation rows; keep the model if it is the best so far."""
         model, step = self.model, self.meter.steps
+        if self.int8 is not None:
+            self.int8.measure()
         # Processes that share weights need one another to the end of it.
         with nullcontext() if self.options.parallel == "shard" else stop.at_once():
             found = evaluate(model, self.valid, "valid")
@@ -217,6 +223,7 @@ class Loop:
             "stream": self.stream.state(),
             "meter": meter.state(),
             "guard": self.guard.state(),
+            "int8": self.int8.scales if self.int8 is not None else None,
             "best": self.best if self.best > -math.inf else None,
             "best_hash": checkpoint.best_hash(place),
             "worse": self.worse,
