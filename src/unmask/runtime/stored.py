@@ -31,6 +31,7 @@ CHOICE = f"{FORMS}/choice.json"
 WEIGHTS = "model.safetensors"
 PRECISIONS: tuple[str, ...] = ("fp32", "bf16", "int8")
 TORCH = "torch"
+EARLY = "exits"  # torch's alone, in fp32: easy texts leave at a lower layer
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ def attach(model: Model, path: Path) -> None:
 def put(model: Model, folder: Path, name: str, settings: Settings) -> None:
     """Let a model run in a form, kept in a folder of its own."""
     calibrations: dict[str, Any] = {}
-    kind, precision = (EXITS, "") if name == EXITS else split(name)
-    if kind == EXITS:
+    kind, precision = split(name)
+    if precision == EARLY:
         put_exits(model, folder)
     elif kind == TORCH:
         model.precision = "bf16" if precision == "bf16" else "fp32"
@@ -112,6 +113,8 @@ def put(model: Model, folder: Path, name: str, settings: Settings) -> None:
 def split(name: str) -> tuple[str, str]:
     """The engine and the precision of a form's name; a UserError lists those there are."""
     kind, _, precision = name.partition("-")
+    if name == EXITS:
+        return TORCH, EARLY
     if (kind != TORCH and kind not in ENGINES) or precision not in PRECISIONS:
         known = ", ".join([TORCH, *ENGINES])
         raise UserError(
@@ -141,18 +144,13 @@ def record(path: Path, form: str) -> dict[str, Any]:
 
     Weights of all 8 bits take for granted that sums do not run over.
     """
-    weights = files.sha256(path / WEIGHTS)
-    if form == EXITS:
-        return {"engine": TORCH, "precision": "fp32", "weights": weights}
     kind, precision = split(form)
-    found = {"engine": kind, "precision": precision, "weights": weights}
+    found = {"engine": kind, "precision": precision, "weights": files.sha256(path / WEIGHTS)}
     return found | ({"exact_sums": sums_int8_exactly()} if precision == "int8" else {})
 
 
 def _missing(name: str, settings: Settings) -> str | None:
     """Why a kept form cannot run on this machine; None where it can."""
-    if name == EXITS:
-        return None
     if settings.device != "cpu" and not torch.cuda.is_available():
         return "there is no GPU here"
     if split(name)[0] == TORCH and settings.device != "cpu":
@@ -162,13 +160,14 @@ def _missing(name: str, settings: Settings) -> str | None:
 
 def _stale(path: Path, name: str) -> str | None:
     """Why a form is not of the bundle's weights, or not for this machine; None where it is."""
-    if name != EXITS and split(name)[0] == TORCH:
+    kind, precision = split(name)
+    if kind == TORCH and precision != EARLY:
         return None
     own = files.read_json(path / bundle.MANIFEST)["sha256"]
     if f"{FORMS}/{name}/form.json" not in own:
         return "it is not in the bundle"
     made = files.read_json(path / FORMS / name / "form.json")
-    if name.endswith("-int8") and made.get("exact_sums", True) and not sums_int8_exactly():
+    if precision == "int8" and made.get("exact_sums", True) and not sums_int8_exactly():
         return "it is for processors with VNNI, and on this one its sums would run over"
     return None if made.get("weights") == own[WEIGHTS] else "it was made of other weights"
 
