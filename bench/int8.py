@@ -66,15 +66,16 @@ def main() -> None:
             found[way], own = scores(path, before)
             before = before or own
             for one in found[way]["int8"]:
+                plain, bounds = found[way]["floats"][one["task"]], (one["low"], one["high"])
+                shown = "the same" if None in bounds else "{:+.4f} … {:+.4f}".format(*bounds)
                 print(
-                    f"{way}: {one['task']} {found[way]['floats'][one['task']]:.4f} in floats, "
-                    f"{one['value']:.4f} in int8, {one['difference']:+.4f} "
-                    f"({one['low']:+.4f} … {one['high']:+.4f}) from the floats it began with",
+                    f"{way}: {one['task']} {plain:.4f} in floats, {one['value']:.4f} in int8, "
+                    f"{one['difference']:+.4f} ({shown}) from the floats it began with",
                     flush=True,
                 )
-    result = {"chain": options.chain, "set": options.set, "found": found}
-    result |= {"machine": machine(), "versions": versions()}
-    (RESULTS / f"int8-{options.name}.json").write_text(json.dumps(result, indent=1) + "\n")
+            result = {"chain": options.chain, "set": options.set, "found": found}
+            result |= {"machine": machine(), "versions": versions()}
+            (RESULTS / f"int8-{options.name}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file
 
 import unmask
@@ -125,6 +126,33 @@ def test_int8_needs_a_trunk_that_learns(
     recipe["train"] |= {"simulate": "int8", **other}
     with pytest.raises(UserError, match=r"simulate and .* do not go together"):
         unmask.train(recipe, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ({"kind": "generate", "target": "said"}, "task other writes"),
+        ({"kind": "mlm", "adapter": "small"}, "task other has an adapter"),
+        ({"kind": "reconstruct", "input": {"image": "picture"}}, "task other reads more than text"),
+    ],
+)
+def test_int8_is_for_tasks_that_a_form_serves(
+    recipe: dict[str, Any], tmp_path: Path, task: dict[str, Any], said: str
+) -> None:
+    """What it refuses leaves the run alone that stands there."""
+    unmask.train(recipe, tmp_path / "run")
+    stood = sha256(tmp_path / "run" / "bundle" / "model.safetensors")
+    rows = tmp_path / "rows.jsonl"
+    picture = tmp_path / "picture.png"
+    Image.new("RGB", (16, 16), "red").save(picture)
+    row = {"text": "some text", "said": "some more", "picture": str(picture)}
+    rows.write_text("".join(json.dumps(row | {"text": f"text {i}"}) + "\n" for i in range(12)))
+    recipe["encoder"] |= {"adapters": {"small": {"rank": 2}}, "image": {"size": 16, "patch": 8}}
+    recipe["tasks"]["other"] = {"train": str(rows), "valid": None, **task}
+    recipe["train"]["simulate"] = "int8"
+    with pytest.raises(UserError, match=said):
+        unmask.train(recipe, tmp_path / "run", overwrite=True)
+    assert sha256(tmp_path / "run" / "bundle" / "model.safetensors") == stood
 
 
 @pytest.mark.parametrize("valid", [None, 0.2])

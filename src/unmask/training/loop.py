@@ -26,7 +26,7 @@ from unmask.training import checkpoint, parallel
 from unmask.training.checkpoint import Checkpoint
 from unmask.training.features import ROOM, Features
 from unmask.training.guard import Guard
-from unmask.training.int8 import Int8
+from unmask.training.int8 import EVERY, Int8
 from unmask.training.journal import Journal
 from unmask.training.meter import Meter
 from unmask.training.optimiser import make_optimiser
@@ -148,6 +148,8 @@ class Loop:
     def step(self) -> dict[str, float]:
         """One update; the mean loss of each task."""
         meter, options = self.meter, self.options
+        if self.int8 is not None and meter.steps % EVERY == 0:
+            self.int8.measure()
         share = meter.share
         chunks = self.stream.take(
             batch_tokens_at(share, options),
@@ -223,7 +225,7 @@ class Loop:
             "stream": self.stream.state(),
             "meter": meter.state(),
             "guard": self.guard.state(),
-            "int8": self.int8.scales if self.int8 is not None else None,
+            "int8": self.int8.state() if self.int8 is not None else None,
             "best": self.best if self.best > -math.inf else None,
             "best_hash": checkpoint.best_hash(place),
             "worse": self.worse,

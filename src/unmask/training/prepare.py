@@ -21,6 +21,7 @@ from unmask.recipe import Run, TaskOptions
 from unmask.tasks import KINDS, Draw, Task, row_rng
 from unmask.tasks.base import said_of
 from unmask.training.centroids import begin_at_centroids
+from unmask.training.int8 import texts_of
 from unmask.training.start import start_of
 from unmask.training.teacher import Teacher, teachers_of
 
@@ -113,6 +114,8 @@ def _ready(model: Model, run: Run, splits: dict[str, Splits], device: torch.devi
     if run.train.frozen:
         _freeze(model, run)
     own = {name: model.tasks[name] for name in run.tasks}
+    if run.train.simulate:
+        texts_of(model, {n: s.train for n, s in splits.items() if s.train is not None})
     return Prepared(model.to(device), splits, teachers_of(own, model, device))
 
 

@@ -16,6 +16,7 @@ from unmask.errors import UserError
 from unmask.machine.threads import use_available_cpus
 from unmask.recipe import Run
 from unmask.tasks import OPTIONS, Draw, Row, Task, row_rng
+from unmask.training.int8 import Int8
 from unmask.training.optimiser import make_optimiser
 from unmask.training.prepare import Prepared, prepare
 from unmask.training.processes import Processes, choose_device
@@ -89,6 +90,8 @@ def _cost(prepared: Prepared, run: Run) -> dict[str, Any]:
     model, options = prepared.model, run.train
     prepared.compute_in(options.precision)
     rows = prepared.rows("train")
+    if options.simulate:
+        Int8(model, rows)
     stream = MixedStream.of(model.tasks, rows, run)
     optimiser = make_optimiser(model, options)
     seconds, tokens = [], []
