@@ -406,8 +406,8 @@ class Model(nn.Module):
         A form has one sequence a row, and several batches under way at a time; not so where
         `finish` asks the encoder itself, and not `by_form`.
         """
-        if any(module.training for module in self.modules()):
-            self.eval()  # it costs more than to look
+        if any(part.training for part in (self, self.encoder, *self.heads.values())):
+            self.eval()  # it costs more than to look, and to look at every part costs too
         form = self.form if by_form else None
 
         def compute(own: Sequence[SomeExample]) -> Sequence[Result]:
