@@ -24,6 +24,7 @@ from unmask.engines import Engine
 from unmask.engines import engine as engine_of
 from unmask.errors import UserError
 from unmask.interop import resolve
+from unmask.machine.memory import give_back_freed_memory
 from unmask.machine.threads import available_cpus, use_available_cpus
 from unmask.model import Model
 from unmask.progress import Advance
@@ -98,6 +99,7 @@ class Job:
         with files.told_of_disk(self.folder):
             said = make(part, self.content(number))
             files.write_json(self.line(number), said)
+        give_back_freed_memory()  # so that memory does not grow with the number of parts
 
 
 def run(
