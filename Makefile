@@ -62,6 +62,8 @@ twenty: setup
 bench-setup: setup
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --requirement bench/requirements.txt
+	$(PYTHON) -m venv .venv-embed
+	.venv-embed/bin/python -m pip install --quiet --requirement bench/requirements-embed.txt
 
 clean:
-	rm -rf $(VENV) .venv-peers runs site
+	rm -rf $(VENV) .venv-peers .venv-embed runs site

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from embed_texts import MODEL, texts
+from embed_texts import LONGEST, MODEL, texts
 from machine import PEERS, machine, run_json, versions
 from our_embed import ceiling
 
@@ -57,6 +57,8 @@ def prepare(work: Path, names: list[str]) -> dict[str, Path]:
     for name in ("config.json", "tokenizer_config.json", "special_tokens_map.json"):
         if (source / name).is_file():
             (work / "exported" / name).write_bytes((source / name).read_bytes())
+    place = work / "exported" / "tokenizer_config.json"  # where fastembed finds where to cut
+    place.write_text(json.dumps(json.loads(place.read_text()) | {"model_max_length": LONGEST}))
     return found
 
 
