@@ -52,7 +52,7 @@ audit: setup
 site: setup
 	$(BIN)/python docs/site/build.py
 
-# The table of the guide's twenty questions: its fast parts are run, which takes some minutes and the
+# The table of the guide's twenty questions: its fast parts are run, which takes ten minutes or more and the
 # data that UNMASK_DATA names, with one thread, as two wait for one another where the machine is busy;
 # the slow ones are as bench/results has them. `bench/twenty.py --table` runs nothing.
 twenty: setup

@@ -1,6 +1,6 @@
 """The table of the guide's twenty questions, from bench/twenty.yaml and the results on disk.
 
-    UNMASK_DATA=… make twenty                   # runs the fast parts anew, some minutes
+    UNMASK_DATA=… make twenty                   # runs the fast parts anew, ten minutes or more
     .venv/bin/python bench/twenty.py --table    # runs nothing: only what is in bench/results
 
 The slow parts are never run here: their figures are those of the kept files, with their dates.
