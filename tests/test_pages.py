@@ -152,7 +152,7 @@ def test_both_languages_have_the_same_how_to_pages_with_the_same_blocks() -> Non
 
 @pytest.mark.parametrize(
     "page",
-    [p for p in sorted(ROOT.rglob("*.md")) if not set(p.parts) & {".venv", ".venv-peers", "runs"}],
+    [p for p in sorted(ROOT.rglob("*.md")) if not re.search("/([.]venv|runs/)", str(p))],
     ids=lambda p: str(p.relative_to(ROOT)),
 )
 def test_links_lead_somewhere(page: Path) -> None:
