@@ -24,7 +24,7 @@ def give_back_freed_memory() -> None:
     """Let glibc return what lies free between what is in use; nothing where there is no such call.
 
     Batches of ever other shapes leave gaps that the next one does not fit into. To map each large
-    tensor by itself leaves none, but took a small model twice the time.
+    tensor by itself would leave none, and fill its pages with zeros each time.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
