@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from embed_texts import LONGEST, MODEL, texts
-from machine import PEERS, machine, run_json, versions
+from machine import EMBED_PEERS, machine, run_json, versions
 from our_embed import ceiling
 
 from unmask import bundle
@@ -100,7 +100,7 @@ def asked(about: str | None, count: int) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ours", nargs="*", default=OURS)
     parser.add_argument("--theirs", nargs="*", default=THEIRS)
-    parser.add_argument("--peers", type=Path, default=PEERS, help="their Python")
+    parser.add_argument("--peers", type=Path, default=EMBED_PEERS, help="their Python")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 

@@ -16,6 +16,7 @@ import torch
 from unmask.machine.threads import available_cpus
 
 PEERS = Path(".venv-peers/bin/python")
+EMBED_PEERS = Path(".venv-embed/bin/python")  # those of bench/embed.py and bench/latency.py
 
 
 def machine() -> dict[str, Any]:

@@ -53,6 +53,16 @@ CHAINS: dict[str, list[str]] = {
     "a student": ["vocabulary", "student=50%", "recover", "bf16"],
     "a third": ["vocabulary", "layers=33%", "units=50%", "recover", "bf16"],
     "a ninth": ["vocabulary", "layers=33%", "heads=50%", "units=25%", "recover", "bf16"],
+    # Where the processor has instructions for 8 bits.
+    "half the units, int8": ["vocabulary", "units=50%", "recover", "bf16", "int8"],
+    "half layers and units, int8": [
+        "vocabulary",
+        "layers=50%",
+        "units=50%",
+        "recover",
+        "bf16",
+        "int8",
+    ],
 }
 
 

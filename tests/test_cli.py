@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -184,3 +185,27 @@ def test_help_and_import_stay_light() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(
+    not LARGE_PAGES.exists() or "[never]" in LARGE_PAGES.read_text(),
+    reason="this system gives no large pages",
+)
+def test_large_tensors_of_the_command_stand_on_large_pages() -> None:
+    code = """
+import contextlib, sys
+from unmask.cli.main import main
+sys.argv = ["unmask", "--help"]
+with contextlib.suppress(SystemExit):
+    main()
+import torch
+kept = torch.ones(1 << 24)  # 64 MB
+print(open("/proc/self/smaps_rollup").read())
+"""
+    left = {name: own for name, own in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
+    done = subprocess.run([sys.executable, "-c", code], env=left, capture_output=True, text=True)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("AnonHugePages"))
+    assert int(line.split()[1]) > 0, line

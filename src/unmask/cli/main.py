@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import signal
 import sys
 from types import FrameType
@@ -13,6 +14,9 @@ from unmask.errors import UserError
 
 def main() -> None:
     """Run the command; exit code 2 for a user's mistake, 130 for Ctrl-C, 143 for SIGTERM."""
+    # Torch asks the system for large pages for large tensors: fewer to fill, and fewer gaps between
+    # batches of ever other shapes. It reads this once, when it first needs memory.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     signal.signal(signal.SIGTERM, _terminate)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
