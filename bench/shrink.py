@@ -55,9 +55,10 @@ CHAINS: dict[str, list[str]] = {
     "a ninth": ["vocabulary", "layers=33%", "heads=50%", "units=25%", "recover", "bf16"],
     # Where the processor has instructions for 8 bits.
     "half the units, int8": ["vocabulary", "units=50%", "recover", "bf16", "int8"],
-    "half layers and units, int8": [
+    "a sixth, int8": [
         "vocabulary",
-        "layers=50%",
+        "layers=33%",
+        "heads=50%",
         "units=50%",
         "recover",
         "bf16",

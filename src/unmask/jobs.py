@@ -21,6 +21,7 @@ SomeExample = TypeVar("SomeExample", bound=Example)
 Result = TypeVar("Result")
 
 WINDOW = 4096  # examples that are sorted by length together
+_FEWEST = 256  # positions of a batch, below which to cut it costs more than a stream's idling
 
 
 @dataclass(frozen=True)
@@ -112,11 +113,14 @@ def in_batches(
     """`compute` gives one result of each example, for batches of them; in their order.
 
     Examples are sorted by length within a window; those of the next are made meanwhile. So many
-    batches are computed at a time, in threads, as there are `streams`.
+    batches are computed at a time, in threads, as there are `streams`; a window that would be fewer
+    batches is cut into smaller ones, so that none idles.
     """
     for chunk in ahead(chunks(examples, WINDOW), WINDOW):
         results: dict[int, Result] = {}
-        batches = list(batches_by_tokens([e.length for e in chunk], tokens, padded))
+        lengths = [e.length for e in chunk]
+        share = max(-(-sum(lengths) // streams), _FEWEST) if streams > 1 else tokens
+        batches = list(batches_by_tokens(lengths, min(tokens, share), padded))
         parts = ([chunk[i] for i in numbers] for numbers in batches)
         done = _streamed(compute, parts, min(streams, len(batches)))
         for numbers, own in zip(batches, done, strict=True):

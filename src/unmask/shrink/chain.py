@@ -34,7 +34,7 @@ from unmask.tuning.tune import BASE, tune
 log = logging.getLogger("unmask")
 
 RECORD = "shrink.json"
-_TEXTS, _CALIBRATION = 64, 300  # that speed is measured on, and int8 is made by
+_TEXTS, _CALIBRATION = 512, 300  # that speed is measured on, and int8 is made by
 
 
 @dataclass
