@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from embed_texts import LONGEST, MODEL, texts
 from machine import EMBED_PEERS, machine, run_json, versions
 from our_embed import ceiling
@@ -151,6 +152,7 @@ def main() -> None:
         "texts": options.count,
         "tokens": shape["tokens"],
         "ceiling_gflops": top / 1e9,
+        "ceiling_gflops_bf16": ceiling(torch.bfloat16) / 1e9,
         "runs": options.rounds,
         "machine": machine(),
         "versions": versions(),
