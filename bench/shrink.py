@@ -78,8 +78,9 @@ def forms(
         known = {"bundle": label, "set": list(sets)}
         for name in chains:
             own = found.setdefault(name, [])
-            if any(known.items() <= one.items() for one in own):
-                continue  # by an earlier run
+            if any(known.items() <= one.items() for one in own):  # by an earlier run
+                yield
+                continue
             bundle = made()
             half = max(unmask.load(bundle).encoder.config.num_layers // 2, 1)
             steps = [step.replace("student=50%", f"student={half}") for step in CHAINS[name]]
