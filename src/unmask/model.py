@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from unmask.batch import Batch, Example, collate, collate_alike, together
 from unmask.encoder import Encoder, Exits, Form, Hidden, Pooling
 from unmask.errors import UserError
+from unmask.inputs.encoded import Encoded
 from unmask.inputs.readers import readers
-from unmask.inputs.text import Encoded, TextInput
+from unmask.inputs.text import TextInput
 from unmask.jobs import WINDOW, Cell, Joint, ahead, alike, chunks, in_batches, unseen
 from unmask.tasks import KINDS, OPTIONS, Answer, Generate, Row, Task, TextAnswer
 from unmask.tasks.cells import mixed

@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from unmask.batch import Example, Segment
-from unmask.inputs.text import Encoded, TextInput
+from unmask.inputs.encoded import Encoded
+from unmask.inputs.text import TextInput
 
 By = Literal["word", "token"]
 

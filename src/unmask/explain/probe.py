@@ -15,7 +15,7 @@ from unmask.data.rows import Rows
 from unmask.encoder import Hidden
 from unmask.errors import UserError
 from unmask.evaluation.bootstrap import intervals
-from unmask.inputs.text import Encoded
+from unmask.inputs.encoded import Encoded
 from unmask.model import Model
 from unmask.tasks import Tally
 from unmask.tasks.base import placed, said_of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from unmask.batch import Segment, Sequence
+from unmask.batch import Segment
 from unmask.errors import UserError
+from unmask.inputs.encoded import Encoded, Known
 from unmask.inputs.modalities import Modality
 from unmask.inputs.pieces import pieces
 from unmask.tokens import Tokens, fingerprint
@@ -24,71 +25,6 @@ _SPECIAL = {  # BERT's name and RoBERTa's for the tokens with a part to play
     "end": ("[SEP]", "</s>"),
     "mask": ("[MASK]", "<mask>"),
 }
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A text, or a pair, as the model sees it."""
-
-    ids: np.ndarray  # (n,) int64
-    kinds: np.ndarray  # (n,) int64: BERT's token types
-    offsets: np.ndarray  # (n, 2) int64: the characters each token came from; (0, 0) if special
-    sides: np.ndarray  # (n,) int64: 0 in the text, 1 in its pair, -1 for special tokens
-    words: np.ndarray  # (n,) int64: number of the word each token belongs to; -1 if special
-    tokens: list[str]
-    dropped: int  # tokens that truncation cut
-
-    @property
-    def special(self) -> np.ndarray:
-        """(n,) bool: tokens that stand for no text."""
-        return self.sides < 0
-
-    def pick(self, places: np.ndarray, dropped: int) -> Encoded:
-        """The tokens at these places."""
-        return Encoded(
-            self.ids[places],
-            self.kinds[places],
-            self.offsets[places],
-            self.sides[places],
-            self.words[places],
-            [self.tokens[i] for i in places.tolist()],
-            dropped,
-        )
-
-    def without(self, places: np.ndarray) -> Encoded:
-        """All tokens but those at these places, which count as dropped."""
-        dropped = self.dropped + len(places)
-        return self.pick(np.delete(np.arange(len(self.ids)), places), dropped)
-
-    def joined(self, other: Encoded, side: int = 0) -> Encoded:
-        """This text with the next piece of it behind, between the special tokens of one.
-
-        Of a pair it is the second text that goes on (`side` 1); the first stands in both.
-        """
-        behind = np.flatnonzero(other.sides == side)
-        if not len(behind):
-            return self
-        own = np.flatnonzero(self.sides == side)
-        first = int(behind[0])
-        so_far = self.words[own].max(initial=-1) + 1
-        words = other.words + np.where(other.sides == side, so_far, 0)
-
-        def between(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
-            return np.concatenate((outer[:first], inner[own], outer[first:]))
-
-        return Encoded(
-            between(other.ids, self.ids),
-            between(other.kinds, self.kinds),
-            between(other.offsets, self.offsets),
-            between(other.sides, self.sides),
-            between(words, self.words),
-            [*other.tokens[:first], *(self.tokens[i] for i in own), *other.tokens[first:]],
-            self.dropped + other.dropped,
-        )
-
-    def sequence(self) -> Sequence:
-        """These tokens as a sequence for the encoder."""
-        return Sequence((Segment(self.ids, self.kinds, origin=self),), dropped=self.dropped)
 
 
 class TextInput:
@@ -170,7 +106,7 @@ class TextInput:
         if pair is not None:
             pair, more = self._beginning(pair, limit)
             beyond += more
-        whole = replace(_encoded(self._encoding(text, pair)), dropped=beyond)
+        whole = Encoded.of(self._encoding(text, pair), beyond)
         _refuse_nothing(whole, text)
         if len(whole.ids) <= limit:
             return whole
@@ -260,14 +196,16 @@ class TextInput:
         for start in range(0, max(len(tokens.ids), 1), room):
             ids = tokens.ids[start : start + room].astype(np.int64)
             n = len(ids)
-            yield Encoded(
-                np.concatenate((begin.ids, ids, end.ids)),
-                np.concatenate((begin.kinds, np.zeros(n, dtype=np.int64), end.kinds)),
+            origins = Known(
                 np.zeros((len(begin.ids) + n + len(end.ids), 2), dtype=np.int64),
                 np.concatenate((begin.sides, np.zeros(n, dtype=np.int64), end.sides)),
                 np.concatenate((begin.words, words[start : start + room], end.words)),
                 [*begin.tokens, *(self._names[i] for i in ids.tolist()), *end.tokens],
-                0,
+            )
+            yield Encoded(
+                np.concatenate((begin.ids, ids, end.ids)),
+                np.concatenate((begin.kinds, np.zeros(n, dtype=np.int64), end.kinds)),
+                origins,
             )
 
     def refuse_strangers(self, tokens: Tokens) -> None:
@@ -291,7 +229,7 @@ class TextInput:
     @cached_property
     def _frame(self) -> tuple[Encoded, Encoded]:
         """The special tokens before and behind a text."""
-        whole = _encoded(self._encoding("a"))
+        whole = Encoded.of(self._encoding("a"))
         inside = np.flatnonzero(whole.sides == 0)
         if not len(inside):
             raise UserError("this tokenizer makes no token of the letter a: it reads no corpus")
@@ -301,8 +239,8 @@ class TextInput:
     def _piece(self, before: str | None, text: str, start: int, limit: int) -> Encoded:
         """A piece of a text that begins at `start`, behind as much of `before` as has room."""
         if before is None:
-            return _encoded(self._encoding(text), start)
-        whole = _encoded(self._encoding(before, text), start, side=1)
+            return Encoded.of(self._encoding(text), start=start)
+        whole = Encoded.of(self._encoding(before, text), start=start, side=1)
         room = limit - int(whole.special.sum())
         return whole.without(np.flatnonzero(whole.sides == 0)[max(room // 2, 0) :])
 
@@ -310,7 +248,7 @@ class TextInput:
         """All tokens of a text, however many: no sequence for the encoder, but to pick from."""
         result: Encoded | None = None
         for start, end in pieces(text):
-            piece = _encoded(self._encoding(text[start:end]), start)
+            piece = Encoded.of(self._encoding(text[start:end]), start=start)
             result = piece if result is None else result.joined(piece)
         assert result is not None  # every text has a piece
         _refuse_nothing(result, text)
@@ -324,11 +262,10 @@ class TextInput:
 
     def _beginning(self, text: str, limit: int) -> tuple[str, int]:
         """As much of a very long text as makes `limit` tokens, and how many tokens the rest has."""
-        cuts = list(pieces(text))
-        if len(cuts) == 1:
+        if next(pieces(text)) == (0, len(text)):
             return text, 0
         kept = count = beyond = 0
-        for start, end in cuts:
+        for start, end in pieces(text):
             found = len(self._encoding(text[start:end], special=False))
             if count < limit:
                 kept, count = end, count + found
@@ -372,18 +309,3 @@ def _refuse_nothing(whole: Encoded, text: str) -> None:
             f"the text {text[:40]!r} has no tokens, and this tokenizer adds none of its own; "
             "drop the row"
         )
-
-
-def _encoded(encoding: Encoding, start: int = 0, side: int = 0) -> Encoded:
-    """What the library found; the text of this side is the piece of one that begins at `start`."""
-    sides = np.array([-1 if s is None else s for s in encoding.sequence_ids], dtype=np.int64)
-    offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
-    return Encoded(
-        ids=np.array(encoding.ids, dtype=np.int64),
-        kinds=np.array(encoding.type_ids, dtype=np.int64),
-        offsets=offsets + np.where(sides == side, start, 0)[:, None],
-        sides=sides,
-        words=np.array([-1 if w is None else w for w in encoding.word_ids], dtype=np.int64),
-        tokens=encoding.tokens,
-        dropped=0,
-    )

@@ -16,7 +16,8 @@ from unmask.batch import Sequence as Positions
 from unmask.data.rows import Rows
 from unmask.encoder import Encoder, Hidden, Pooling
 from unmask.errors import UserError
-from unmask.inputs.text import Encoded, TextInput
+from unmask.inputs.encoded import Encoded
+from unmask.inputs.text import TextInput
 from unmask.recipe import TaskOptions
 from unmask.tasks.cells import Row, check_texts, described, mixed, said_of, text_in
 from unmask.tasks.known import Known

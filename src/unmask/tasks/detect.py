@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from unmask.batch import Batch, Example, Segment
 from unmask.encoder import DetectHead, Encoder, Hidden
 from unmask.encoder.generator import sample
-from unmask.inputs.text import Encoded
+from unmask.inputs.encoded import Encoded
 from unmask.tasks.base import Answer, Draw, Outputs, Row, Task
 from unmask.tasks.masking import MaskingOptions, Share, choose
 from unmask.tasks.tally import Tally

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from unmask.errors import UserError
-from unmask.inputs.text import Encoded
+from unmask.inputs.encoded import Encoded
 from unmask.recipe import TaskOptions
 from unmask.tasks.base import Draw
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from unmask.batch import Batch, Example, Segment
 from unmask.encoder import Encoder, Hidden, MaskedHead, cross_entropy
 from unmask.errors import UserError
-from unmask.inputs.text import Encoded
+from unmask.inputs.encoded import Encoded
 from unmask.tasks.base import Draw, Outputs, Row, Runner, Task
 from unmask.tasks.entries import entries
 from unmask.tasks.filling import FillAnswer, Guess, best_first

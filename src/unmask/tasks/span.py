@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from unmask.batch import Batch, Example
 from unmask.encoder import Encoder, HeadConfig, Hidden, LabelHead
 from unmask.errors import UserError
-from unmask.inputs.text import Encoded
+from unmask.inputs.encoded import Encoded
 from unmask.recipe import TaskOptions
 from unmask.tasks.base import Draw, Outputs, Row, Runner, Task, placed, said_of, text_in
 from unmask.tasks.candidates import Reading, SpanAnswer

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from unmask.errors import UserError
-from unmask.inputs.text import Encoded
+from unmask.inputs.encoded import Encoded
 from unmask.tasks.spans_of_tags import Span
 
 _OVERLAP = 4  # neighbouring windows share a fourth: a word has an eighth on its either side

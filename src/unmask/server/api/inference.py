@@ -9,7 +9,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from unmask.errors import UserError
-from unmask.inputs.text import Encoded, TextInput
+from unmask.inputs.encoded import Encoded
+from unmask.inputs.text import TextInput
 from unmask.server.api.common import (
     ERRORS,
     Body,

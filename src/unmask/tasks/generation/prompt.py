@@ -9,7 +9,8 @@ import numpy as np
 
 from unmask.batch import Segment, Sequence
 from unmask.errors import UserError
-from unmask.inputs.text import Encoded, TextInput
+from unmask.inputs.encoded import Encoded
+from unmask.inputs.text import TextInput
 
 
 @dataclass(frozen=True)
