@@ -9,6 +9,8 @@ import pytest
 
 from unmask.batch import Example, Segment, Sequence
 from unmask.jobs import in_batches
+from unmask.machine.threads import available_cpus
+from unmask.runtime.engines import Streams
 
 
 def example(length: int) -> Example:
@@ -42,3 +44,25 @@ def test_few_positions_are_not_cut_up() -> None:
 
 def test_batches_stay_as_small_as_was_asked() -> None:
     assert max(map(sum, lengths_by_batch([10] * 1000, 2, tokens=512))) <= 512
+
+
+@pytest.mark.parametrize(
+    ("said", "threads", "streams"),
+    [("1", 1, (1, 1)), ("4", 1, (4, 1)), ("4,2", 2, (2, 2)), ("3", 8, (1, 3)), ("5", 2, (2, 2))],
+)
+def test_streams_heed_what_holds_torch_too(
+    monkeypatch: pytest.MonkeyPatch, said: str, threads: int, streams: tuple[int, int]
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert Streams.fitted(threads) == Streams(*streams)
+
+
+@pytest.mark.parametrize("said", [None, "", "0", "many"])
+def test_streams_are_as_many_as_the_processors_where_nothing_is_said(
+    monkeypatch: pytest.MonkeyPatch, said: str | None
+) -> None:
+    if said is None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert Streams.fitted() == Streams(available_cpus(), 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -210,6 +211,7 @@ def _there(left: Sequence[int], threads: int, folder: Path, unit: int) -> None:
     """In another process, which keeps the model for its next part."""
     import torch
 
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # a form's streams heed it
     torch.set_num_threads(threads)
     plan = (folder / "plan.json").stat()
     _opened(folder, plan.st_ino, plan.st_mtime_ns).make(left[unit])

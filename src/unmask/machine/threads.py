@@ -1,4 +1,4 @@
-"""How many processors this process may really use."""
+"""How many processors this process may really use, and by how many threads."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ def use_available_cpus() -> None:
 
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(available_cpus())
+
+
+def threads_at_once() -> int:
+    """Threads that compute at a time: what OMP_NUM_THREADS says, else one for each processor.
+
+    Of a list, such as `4,2`, it is the first, as for torch.
+    """
+    said = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(said) if said.isdecimal() and int(said) else available_cpus()
 
 
 def available_cpus() -> int:

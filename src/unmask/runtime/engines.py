@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from unmask.errors import UserError
-from unmask.machine.threads import available_cpus
+from unmask.machine.threads import threads_at_once
 from unmask.runtime.graph import INPUTS, Trunk, example
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]  # ids, mask, kinds: (B, T) each
@@ -45,13 +45,13 @@ class Streams:
 
     @classmethod
     def fitted(cls, threads: int = 1) -> Streams:
-        """As many as the processors that this process has, with so many threads each.
+        """As many as this process may have threads at once, with so many threads each.
 
         On short texts streams of one thread beat one stream of many: nothing waits for another.
         """
-        cpus = available_cpus()
-        threads = min(threads, cpus)
-        return cls(max(1, cpus // threads), threads)
+        most = threads_at_once()
+        threads = min(threads, most)
+        return cls(most // threads, threads)
 
 
 class Engine(Protocol):
