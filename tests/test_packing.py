@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from unmask.batch import Example, Segment, Sequence, collate, pack_rows
+from unmask.batch import Example, Segment, Sequence, collate, fitting_rows, pack_rows
 from unmask.encoder import Encoder
 
 STYLES = ("classic", "modern", "rms")
@@ -115,9 +115,27 @@ def test_little_of_a_grid_is_padding(sizes: list[int], width: int) -> None:
     """First fit decreasing: any two rows together hold more than one row's width."""
     examples = [Example((Sequence((Segment(np.zeros(n, dtype=np.int64)),)),), ()) for n in sizes]
     rows, columns = collate(examples, width).shape
-    assert columns <= max(width, *sizes)
+    assert columns <= max(width, 4 * max(sizes))
     if rows > 1:
         assert 2 * sum(sizes) > (rows - 1) * columns
+    as_wide = pack_rows(sizes, max(width, *sizes))
+    assert rows * columns <= len(as_wide) * max(sum(sizes[i] for i in row) for row in as_wide)
+
+
+@pytest.mark.parametrize("length", [17, 33, 65, 90])
+def test_a_width_is_found_where_much_the_same_lengths_would_leave_rows_half_empty(
+    length: int,
+) -> None:
+    lengths = [length] * 28 + [length - length // 2] * 4
+    rows = fitting_rows(lengths, 64)
+    columns = max(sum(lengths[i] for i in row) for row in rows)
+    assert sum(lengths) > 0.9 * len(rows) * columns
+
+
+def test_long_rows_are_not_laid_end_to_end_for_the_sake_of_little_padding() -> None:
+    """Attention is quadratic: what is saved in positions would be lost there."""
+    rows = fitting_rows([4096] * 6 + [3600], 64)
+    assert len(rows) == 7
 
 
 def test_what_was_wanted_is_gathered_from_where_it_stands(
