@@ -147,6 +147,7 @@ def edit(folder: Path, name: str, change: Callable[[object], object]) -> None:
         ),
         ("tasks.json", lambda t: t[0]["options"].update(kind="sing"), "kind 'sing'"),
         ("tasks.json", lambda t: t[0]["facts"].update(labels=["a"]), "does not fit its config"),
+        ("tasks.json", lambda t: t.append(t[0]), "two tasks are called"),
     ],
 )
 def test_a_manifest_that_agrees_does_not_make_nonsense_sense(

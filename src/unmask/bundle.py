@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,8 @@ def load(path: Path) -> Model:
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: its config is wrong or incomplete: {reason}") from None
+    if twice := [name for name, n in Counter(task.name for task in tasks).items() if n > 1]:
+        raise UserError(f"{path}/tasks.json: two tasks are called {twice[0]!r}; fetch it again")
     if length > encoder.config.max_positions:
         raise UserError(
             f"{path}/config.json: max_length {length} is over the encoder's "
