@@ -125,6 +125,17 @@ def test_an_int8_form_behind_a_chain(source: Path, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
 
 
+def test_what_was_learnt_with_r_drop_recovers_without(source: Path, tmp_path: Path) -> None:
+    data = yaml.safe_load((source.parent / "recipe.yaml").read_text())
+    del data["tasks"]["words"]
+    data["train"] |= {"steps": 2, "r_drop": 1.0, "adversarial": 0.1}
+    bundle = unmask.train(data, tmp_path / "run").bundle
+    record = shrink(
+        str(bundle), tmp_path / "small", ["layers=1", "recover"], sets=["train.steps=2"]
+    )
+    assert record["steps"] == ["layers=1", "recover"]
+
+
 def test_recovery_that_learns_with_int8(source: Path, tmp_path: Path) -> None:
     """Another recipe ran, and what came of it is a plain bundle."""
     found = {}

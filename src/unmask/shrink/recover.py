@@ -72,7 +72,8 @@ def _recipe(
     if material.run is not None:
         whole = material.run.dump()
         data = {"tasks": {}, "mixture": whole["mixture"], "train": whole["train"]}
-        data["train"] |= {"frozen": False, "conflicts": None}
+        # R-Drop compares distributions, and `distil` gives none: the teacher steadies the student.
+        data["train"] |= {"frozen": False, "conflicts": None, "r_drop": 0.0}
         for name, own in material.splits.items():
             if own.train is None:
                 log.warning("task %s: its training rows are gone; it is not learnt again", name)
