@@ -53,6 +53,12 @@ def test_drawings_escape_what_they_are_given() -> None:
     assert 'width="32.4"' in bar  # 0.2 of 152, and a little
 
 
+def test_short_labels_stand_clear_of_what_the_axes_are_called() -> None:
+    drawn = heat_map(["a", "b"], [[1, 1], [0, 1]], ENGLISH)
+    first = min(float(x) for x in re.findall(r"translate\(([\d.]+)", drawn))
+    assert first - 10 > 4 + 6 * len(f"{ENGLISH['answer']} →")  # letters rise to the left of it
+
+
 def test_no_figure_where_there_is_none(make_found: Make) -> None:
     page = render(make_found())
     assert "nan" not in re.sub(r"<(style|script)>.*?</\1>", "", page, flags=re.DOTALL).lower()

@@ -64,11 +64,12 @@ def heat_map(labels: Sequence[str], counts: Sequence[Sequence[int]], t: Words) -
     C = len(labels)
     cell = 40 if C <= 12 else 24 if C <= 30 else 12
     names = [name if len(name) <= 30 else name[:29] + "…" for name in labels]
-    side = 14 + max(_width(name) for name in names)  # the labels' room, left and above
+    headings = [f"{t['answer']} →", f"{t['truth']} ↓"]  # stand in the corner
+    side = 14 + max(_width(name) for name in [*names, *headings])  # room, left and above
     end = side + C * cell
     parts: list[str] = [
-        tag("text", f"{t['answer']} →", class_="axis", x=4, y=14),
-        tag("text", f"{t['truth']} ↓", class_="axis", x=4, y=30),
+        tag("text", heading, class_="axis", x=4, y=14 + 16 * line)
+        for line, heading in enumerate(headings)
     ]
     for i in range(0, C + 1, 5 if C > 12 else 1):
         at: float = side + i * cell
