@@ -171,6 +171,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=float, help="entities: 20; sentiment: 3")
     parser.add_argument("--at-once", type=int, default=1, help="trainings side by side")
+    parser.add_argument("--only", help="one group, such as `politics` or `tweets left out`")
     options = parser.parse_args()
     if "UNMASK_DATA" not in os.environ:
         raise SystemExit("set UNMASK_DATA to the data's folder")
@@ -179,7 +180,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         groups = {"entities": entities, "sentiment": sentiment}[options.what](folder)
+        if options.only and options.only not in groups:
+            raise SystemExit(f"--only is one of {', '.join(groups)}")
         for number, (group, (task, ways)) in enumerate(groups.items()):
+            if options.only not in (None, group):
+                continue
             found[group] = measure(
                 task, ways, epochs, options.seeds, folder / str(number), options.at_once
             )
