@@ -123,20 +123,24 @@ def test_little_of_a_grid_is_padding(sizes: list[int], width: int) -> None:
     assert rows * columns <= 1.3 * cells  # what more there are is won back in the attention
 
 
-@pytest.mark.parametrize("length", [17, 33, 65, 90])
+def _share(rows: list[list[int]], lengths: list[int]) -> float:
+    """How full a grid is."""
+    return sum(lengths) / (len(rows) * max(sum(lengths[i] for i in row) for row in rows))
+
+
+@pytest.mark.parametrize("lengths", [[33] * 28 + [17] * 4, [100] + [70] * 40])
 def test_a_width_is_found_where_much_the_same_lengths_would_leave_rows_half_empty(
-    length: int,
+    lengths: list[int],
 ) -> None:
-    lengths = [length] * 28 + [length - length // 2] * 4
-    rows = fitting_rows(lengths, 64)
-    columns = max(sum(lengths[i] for i in row) for row in rows)
-    assert sum(lengths) > 0.9 * len(rows) * columns
+    assert _share(pack_rows(lengths, max(64, *lengths)), lengths) < 0.75
+    assert _share(fitting_rows(lengths, 64), lengths) > 0.9
 
 
 def test_long_rows_are_not_laid_end_to_end_for_the_sake_of_little_padding() -> None:
     """Attention is quadratic: what is saved in positions would be lost there."""
-    rows = fitting_rows([4096] * 6 + [3600], 64)
-    assert len(rows) == 7
+    lengths = [4096] * 2 + [2600] * 3
+    assert _share(pack_rows(lengths, 8192), lengths) > _share(pack_rows(lengths, 4096), lengths)
+    assert len(fitting_rows(lengths, 64)) == 5
 
 
 def test_what_was_wanted_is_gathered_from_where_it_stands(

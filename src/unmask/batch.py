@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 _FULL = 0.95  # of a grid's positions hold a token: no other width is looked for
+_GAIN = 0.97  # of the cost so far, above which another width is not worth having
 _AS_DEAR = 1024  # columns at which attention costs about as much as all else, learning on a CPU
 
 
@@ -211,12 +212,14 @@ def fitting_rows(lengths: List[int], width: int) -> list[list[int]]:
     if not width or not lengths:
         return pack_rows(lengths, 0)
     total, longest = sum(lengths), max(lengths)
-    best, least = [], math.inf
-    for most in (max(width, longest), *(longest * k for k in (1, 2, 3, 4))):
+    first = max(width, longest)
+    best: list[list[int]] = []
+    least = math.inf
+    for most in (first, *(longest * k for k in (1, 2, 3, 4) if longest * k != first)):
         rows = pack_rows(lengths, most)
         T = max(sum(lengths[i] for i in row) for row in rows)
         cost = len(rows) * T * (_AS_DEAR + T)
-        if cost < least:
+        if cost < _GAIN * least:
             best, least = rows, cost
         if total > _FULL * len(rows) * T:
             break

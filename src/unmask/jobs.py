@@ -37,8 +37,8 @@ def batches_by_tokens(
     """Numbers of items in batches of at most `tokens`, longest first.
 
     Where they will be `padded`, each counts for as many as the batch is wide, and what is much
-    shorter begins a batch of its own: few items differ much in length, and one batch more costs
-    next to nothing beside the padding.
+    shorter begins a batch of its own: a batch more costs next to nothing beside the padding, and
+    lengths are seldom an eighth shorter many times.
     """
     batch: list[int] = []
     width = total = 0  # of the batch: where padded, what each item of it takes; what all take

@@ -122,12 +122,17 @@ def test_int8_is_near_the_original(
     assert form.computes_in == "int8"
 
 
-def test_order_and_memory_of_many_texts(
-    forms: Callable[[str, str], Model], make_bundle: MakeBundle
+def test_order_of_many_texts(
+    make_form: Make, make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More than a window of texts, several streams: answers stay in the order of the texts."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("unmask.machine.threads.available_cpus", lambda: 2)
     texts = [f"{WORDS[i % 12]} {WORDS[i // 12 % 12]} {'film ' * (i % 5)}" for i in range(5000)]
-    form, model = forms("classic", "openvino-fp32"), bundle.load(make_bundle("classic"))
+    form, model = (bundle.load(make_bundle("classic")) for _ in range(2))
+    put(form, make_form("classic", "openvino-fp32"), "openvino-fp32", Settings())
+    assert form.form is not None
+    assert form.form.streams == 2
     assert (form.encode(texts) - model.encode(texts)).abs().max() < 1e-5
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from unmask.batch import Example, Segment, Sequence
 from unmask.jobs import batches_by_tokens, bucket, in_batches
-from unmask.machine.threads import available_cpus
+from unmask.machine.threads import available_cpus, threads_each
 from unmask.runtime.engines import Streams
 
 
@@ -71,7 +71,17 @@ def test_streams_heed_what_holds_torch_too(
     monkeypatch: pytest.MonkeyPatch, said: str, threads: int, streams: tuple[int, int]
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", said)
+    monkeypatch.setattr("unmask.machine.threads.available_cpus", lambda: 6)
     assert Streams.fitted(threads) == Streams(*streams)
+
+
+@pytest.mark.parametrize(("said", "each"), [("", 2), ("1", 1), ("4", 4), ("64", 6)])
+def test_processes_share_what_there_is_unless_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, said: str, each: int
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    monkeypatch.setattr("unmask.machine.threads.available_cpus", lambda: 6)
+    assert threads_each(3) == each
 
 
 @pytest.mark.parametrize("said", [None, "", "0", "many"])

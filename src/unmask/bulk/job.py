@@ -26,7 +26,7 @@ from unmask.engines import engine as engine_of
 from unmask.errors import UserError
 from unmask.interop import resolve
 from unmask.machine.memory import give_back_freed_memory
-from unmask.machine.threads import available_cpus, use_available_cpus
+from unmask.machine.threads import threads_each, use_available_cpus
 from unmask.model import Model
 from unmask.progress import Advance
 from unmask.recipe import Source
@@ -194,7 +194,7 @@ def _make_all(job: Job, engine: Engine, workers: int) -> None:
     alone = engine == "processes" and workers == 1
     if alone:
         use_available_cpus()
-    threads = 1 if engine == "ray" else max(available_cpus() // workers, 1)
+    threads = 1 if engine == "ray" else threads_each(workers)
     rows = sum(len(job.places(number)) for number in left)
     with progress.bar(job.plan["verb"], rows) as advance, engine_of(engine, workers) as work:
         stage = partial(_here, job, left, advance) if alone else partial(_there, left, threads)

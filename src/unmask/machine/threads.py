@@ -14,13 +14,16 @@ def use_available_cpus() -> None:
         torch.set_num_threads(available_cpus())
 
 
-def threads_at_once() -> int:
-    """Threads that compute at a time: what OMP_NUM_THREADS says, else one for each processor.
+def threads_each(processes: int = 1) -> int:
+    """Threads that each of so many processes computes with, at least 1.
 
-    Of a list, such as `4,2`, it is the first, as for torch.
+    As many as OMP_NUM_THREADS says, of a list such as `4,2` the first, as for torch, but no more
+    than there are processors; where it says nothing, a share of those.
     """
     said = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(said) if said.isdecimal() and int(said) else available_cpus()
+    if said.isdecimal() and int(said):
+        return min(int(said), available_cpus())
+    return max(available_cpus() // processes, 1)
 
 
 def available_cpus() -> int:

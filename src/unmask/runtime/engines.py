@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from unmask.errors import UserError
-from unmask.machine.threads import threads_at_once
+from unmask.machine.threads import threads_each
 from unmask.runtime.graph import INPUTS, Trunk, example
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]  # ids, mask, kinds: (B, T) each
@@ -49,7 +49,7 @@ class Streams:
 
         On short texts streams of one thread beat one stream of many: nothing waits for another.
         """
-        most = threads_at_once()
+        most = threads_each()
         threads = min(threads, most)
         return cls(most // threads, threads)
 

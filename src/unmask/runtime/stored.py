@@ -38,7 +38,7 @@ EARLY = "exits"  # torch's alone, in fp32: easy texts leave at a lower layer
 class Settings:
     """How a form is run."""
 
-    threads: int = 1  # of each stream; there are as many streams as processors for them
+    threads: int = 1  # of each stream; there are as many streams as the process has threads for
     batch_tokens: int = 2048  # positions of a grid, padding included
     device: str = "cpu"  # of torch's forms
 

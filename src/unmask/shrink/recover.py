@@ -20,6 +20,10 @@ from unmask.training.run import train
 
 log = logging.getLogger("unmask")
 
+# What the kind `distil` does not go with: it gives no distributions for R-Drop to compare, and it
+# looks into layers whose weights are whole.
+_WITH_DISTIL = {"frozen": False, "conflicts": None, "r_drop": 0.0, "parallel": "replicate"}
+
 
 def recover(
     model: Model,
@@ -72,8 +76,7 @@ def _recipe(
     if material.run is not None:
         whole = material.run.dump()
         data = {"tasks": {}, "mixture": whole["mixture"], "train": whole["train"]}
-        # R-Drop compares distributions, and `distil` gives none: the teacher steadies the student.
-        data["train"] |= {"frozen": False, "conflicts": None, "r_drop": 0.0}
+        data["train"] |= _WITH_DISTIL
         for name, own in material.splits.items():
             if own.train is None:
                 log.warning("task %s: its training rows are gone; it is not learnt again", name)

@@ -23,7 +23,7 @@ from unmask import files, progress
 from unmask.data.rows import Rows
 from unmask.errors import UserError
 from unmask.evaluation.held import own_run, rows_of
-from unmask.machine.threads import available_cpus
+from unmask.machine.threads import available_cpus, threads_each
 from unmask.model import Model
 from unmask.runtime.engines import ENGINES
 from unmask.runtime.exits import GONE, has_exits
@@ -136,10 +136,10 @@ def _wanted(to: Sequence[str]) -> list[str]:
 
 def _settings(name: str) -> list[Settings]:
     """The ways to run a form that are worth a try."""
-    cpus = available_cpus()
+    most = threads_each()
     if split(name)[0] == TORCH:
-        return [Settings(cpus, 4096, "cuda" if torch.cuda.is_available() else "cpu")]
-    return [Settings(n, tokens) for n in sorted({1, cpus}) for tokens in (1024, 4096)]
+        return [Settings(most, 4096, "cuda" if torch.cuda.is_available() else "cpu")]
+    return [Settings(n, tokens) for n in sorted({1, most}) for tokens in (1024, 4096)]
 
 
 def _speed(model: Model, form: Model, texts: Sequence[str]) -> tuple[float, float]:
