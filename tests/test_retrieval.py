@@ -26,6 +26,7 @@ from unmask.cli.app import app
 from unmask.data.sources import read
 from unmask.encoder import Encoder, Pooling
 from unmask.errors import UserError
+from unmask.evaluation.bootstrap import intervals
 from unmask.files import read_json
 from unmask.inputs.text import TextInput
 from unmask.loading import load
@@ -517,6 +518,23 @@ def test_recall_is_among_different_documents(text: TextInput) -> None:
     found = task.score(answers, rows)
     assert found["recall_at_1"] == 0.75
     assert found["mrr"] == pytest.approx((3 + 1 / 3) / 4)
+
+
+def test_resampled_rows_look_among_the_same_documents(text: TextInput) -> None:
+    """Among the fewer that a sample has, all would be easier: the interval lay above the score."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 8))
+    y = x + 1.2 * rng.normal(size=x.shape)
+    pairs = np.stack((x, y), axis=1).astype(np.float32)
+    pairs /= np.linalg.norm(pairs, axis=-1, keepdims=True)
+    answers: list[Any] = [type("A", (), {"vectors": pair})() for pair in pairs]
+    rows = [{"query": f"q{i}", "document": f"d{i}"} for i in range(200)]
+    tally = embed(text).tally(answers, rows)
+    for name, (low, high, _) in intervals(tally, np.arange(200)).items():
+        middle = tally.total()[name]
+        assert 0.1 < middle < 0.9
+        assert low < middle < high
+        assert abs((low + high) / 2 - middle) < 0.02
 
 
 def test_labels_are_scored_by_the_nearest_other_text(text: TextInput) -> None:

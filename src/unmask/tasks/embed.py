@@ -36,6 +36,7 @@ from unmask.tasks.fellows import Fellows
 from unmask.tasks.imitation import towards_likeness
 from unmask.tasks.negatives import check_pairs, negatives_of
 from unmask.tasks.search import nearest, numbered, ranks
+from unmask.tasks.tally import Tally
 
 
 class EmbedOptions(TaskOptions):
@@ -281,11 +282,15 @@ class Embed(Contrast[EmbedOptions, VectorAnswer]):
             for example, some in zip(examples, own, strict=True)
         ]
 
-    def score(self, answers: Sequence[VectorAnswer], rows: Sequence[Row]) -> dict[str, float]:
-        """Pairs: each query among all different documents. Labels: the nearest other text's."""
+    def tally(self, answers: Sequence[VectorAnswer], rows: Sequence[Row]) -> Tally:
+        """Pairs: each query among all different documents. Labels: the nearest other text's.
+
+        Resampled rows look among the same documents and texts: among those that a sample has, which
+        are fewer, everything would be easier to find.
+        """
         queries = torch.from_numpy(np.stack([answer.vectors[0] for answer in answers]))
         if self.options.label:
-            return self._score_labels(queries, rows)
+            return self._tally_labels(queries, rows)
         texts = [(query, document) for query, document in map(self.texts, rows)]
         documents, right = numbered(texts)
         vectors = {d: answer.vectors[1] for (_, d), answer in zip(texts, answers, strict=True)}
@@ -295,14 +300,10 @@ class Embed(Contrast[EmbedOptions, VectorAnswer]):
             torch.from_numpy(np.stack([*vectors.values()])),
             torch.tensor(own),
             [[*right[query] - {place}] for (query, _), place in zip(texts, own, strict=True)],
-        ).double()
-        return {
-            "recall_at_1": float((rank <= 1).double().mean()),
-            "recall_at_10": float((rank <= 10).double().mean()),
-            "mrr": float((1 / rank).mean()),
-        }
+        ).numpy()
+        return Tally.of_means(recall_at_1=rank <= 1, recall_at_10=rank <= 10, mrr=1 / rank)
 
-    def _score_labels(self, vectors: Tensor, rows: Sequence[Row]) -> dict[str, float]:
+    def _tally_labels(self, vectors: Tensor, rows: Sequence[Row]) -> Tally:
         """Of the texts that have a fellow: how often the nearest other text is one."""
         labels = [self._label(row) for row in rows]
         texts = [self._content(row) for row in rows]
@@ -311,12 +312,17 @@ class Embed(Contrast[EmbedOptions, VectorAnswer]):
             places.setdefault(text, []).append(i)
         found = nearest(vectors, vectors, 1, [places[text] for text in texts])
         counts = Counter(labels)
+        judged = np.array([counts[label] > 1 for label in labels])
         hits = [
             bool(best) and labels[best[0]] == label
             for best, label in zip(found, labels, strict=True)
-            if counts[label] > 1
         ]
-        return {"accuracy": float(np.mean(hits)) if hits else math.nan}
+
+        def scores(sums: np.ndarray) -> dict[str, np.ndarray]:
+            hit, of = sums[..., 0], sums[..., 1]
+            return {"accuracy": np.where(of > 0, hit / np.maximum(of, 1), np.nan)}
+
+        return Tally(np.stack((hits & judged, judged), axis=1).astype(float), scores)
 
     def surprise(self, answer: VectorAnswer, row: Row) -> float:
         """How far apart two vectors are that belong together: minus log((1 + cosine) / 2)."""
