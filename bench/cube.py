@@ -90,7 +90,7 @@ def measured(run: Path, out: Path) -> dict[str, Any]:
     headlines = {
         cube["task"]: score["value"]
         for cube in cubes
-        for score in found["scores"]
+        for score in reversed(found["scores"])  # the first is of all rows, and stays
         if (score["task"], score["split"], score["metric"])
         == (cube["task"], cube["split"], cube["metric"])
     }
