@@ -20,8 +20,9 @@ from unmask.training.run import train
 
 log = logging.getLogger("unmask")
 
-# What the kind `distil` does not go with: it gives no distributions for R-Drop to compare, and it
-# looks into layers whose weights are whole.
+# What the kind `distil` does not go with: it teaches the trunk itself, gives no distributions for
+# R-Drop to compare, and looks into layers whose weights are whole. It helps the tasks that are
+# learnt beside it, so nothing is to be settled between them.
 _WITH_DISTIL = {"frozen": False, "conflicts": None, "r_drop": 0.0, "parallel": "replicate"}
 
 
