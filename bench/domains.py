@@ -12,7 +12,8 @@ training texts of the domain that is tested on; and with the domains unlearnt (`
 them, what the tested domain's own labels teach.
 
 The same seeds and test rows on all sides; intervals of the differences are of a paired bootstrap
-over seeds and rows. Results go to bench/results/domains-WHAT.json.
+over seeds and rows. Results go to bench/results/domains-WHAT.json; of one group, to
+bench/results/domains-WHAT-GROUP.json.
 """
 
 from __future__ import annotations
@@ -201,7 +202,8 @@ def main() -> None:
         "machine": machine(),
         "versions": versions(),
     }
-    (RESULTS / f"domains-{options.what}.json").write_text(json.dumps(result, indent=1) + "\n")
+    name = "-".join([options.what, *(options.only or "").split()])
+    (RESULTS / f"domains-{name}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
