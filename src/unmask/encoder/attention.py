@@ -20,6 +20,7 @@ from unmask.encoder.embeddings import rotate
 # On CPUs the fused kernel's bf16 backward is slower than plain matrix products up to about this
 # many columns (torch 2.13: 4 to 5 times slower at 128).
 _PLAIN_COLUMNS = 512
+_FEW_COLUMNS = 8  # behind what is cached: so is its forward for so few, in any precision
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,11 @@ class Attention(nn.Module):
             k, v = past.extend(k, v)
         rate = self.dropout if self.training else 0.0
         w = None
-        if weights or _plain_is_faster(q):
-            scores = (q / math.sqrt(self.head_width)) @ k.transpose(-1, -2)  # (B, H, T, T)
+        few = past is not None and x.device.type == "cpu" and T <= _FEW_COLUMNS
+        if weights or few or _plain_is_faster(q):
+            q = q / math.sqrt(self.head_width)
+            # (B, H, T, T); few queries are the ones to be turned, and not all keys
+            scores = (k @ q.mT).mT if few else q @ k.mT
             if view.bias is not None:
                 scores = scores + view.bias.to(scores.dtype)
             w = scores.softmax(dim=-1).to(v.dtype)
