@@ -108,6 +108,33 @@ def test_a_form_outside_the_tolerance_is_refused(copy: Path) -> None:
     assert not (copy / "forms").exists()
 
 
+def test_what_only_writes_is_for_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No engine serves it; in another precision what it writes is scored."""
+    pairs = [("the cat", "die Katze"), ("the dog", "der Hund"), ("a cat", "eine Katze")]
+    lines = [json.dumps({"en": f"{pairs[i % 3][0]} {i}", "de": pairs[i % 3][1]}) for i in range(60)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    task = {"kind": "generate", "train": str(tmp_path / "pairs.jsonl"), "valid": 0.3}
+    recipe = {
+        "encoder": {"shape": "tiny", "tokenizer": {"vocab_size": 100}},
+        "tasks": {"german": {**task, "input": "en", "target": "de", "target_length": 8}},
+        "train": {"steps": 10, "batch_tokens": 300},
+    }
+    unmask.train(recipe, tmp_path / "run")
+    place = tmp_path / "run" / "bundle"
+    monkeypatch.setattr(stored, "_torch_has_bf16", lambda: True)  # else only slow
+    every = Tolerance(points=100)
+    found = tune(place, to=["bf16"], tolerance=every)
+    told = {one["form"]: one for one in found["tried"]}
+    assert told[FORM.replace("fp32", "bf16")]["refused"] == [
+        "all its tasks write texts, which only torch does"
+    ]
+    german = told["torch-bf16"]["contract"]["tasks"]["german"]
+    assert german["metric"] == "bleu"
+    assert german["change"] is not None
+    with pytest.raises(UserError, match=r"nothing was kept.*only torch does"):
+        tune(place, to=["openvino-fp32"])
+
+
 def test_refusals_say_each_reason() -> None:
     contract = {
         "cosine": {"mean": 0.98, "min": float("nan")},

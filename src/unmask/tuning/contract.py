@@ -74,7 +74,8 @@ def measure(
         if form.task(name).calibration:
             found["calibrations"][name] = dict(form.task(name).calibration)
     for name, task in model.tasks.items():
-        if name not in found["tasks"] and len(task.options.inputs) == 1:
+        one_pass = task.kind != "generate" and len(task.options.inputs) == 1
+        if name not in found["tasks"] and one_pass:
             found["tasks"][name] = {"logits": _outputs(model, form, task, texts)}
     return found
 
@@ -133,20 +134,24 @@ def _task(model: Model, form: Model, name: str, rows: Rows) -> dict[str, Any]:
     """
     task = model.task(name)
     found: dict[str, Any] = {"rows": len(rows), "metric": task.headline}
-    found["logits"] = _outputs(model, form, task, [rows[i] for i in range(min(len(rows), 256))])
-    errors: dict[str, float] = {}
-    for side, one in (("fp32", model), ("form", form)):
-        with _own_calibration(one.task(name)):
-            error = _ece(one, name, rows)
-        if error is not None:
-            errors[side] = error
-    if len(errors) == 2:
-        found["ece"] = errors
-    calibrate(form, {name: rows}, {})
-    with _own_calibration(task):
-        calibrate(model, {name: rows}, {})
-        held = Held("valid", rows, 0)
+    held = Held("valid", rows, 0)
+    if task.kind == "generate":  # many passes, and nothing to calibrate
         before, after = scored(model, name, held), scored(form, name, held)
+    else:
+        some = [rows[i] for i in range(min(len(rows), 256))]
+        found["logits"] = _outputs(model, form, task, some)
+        errors: dict[str, float] = {}
+        for side, one in (("fp32", model), ("form", form)):
+            with _own_calibration(one.task(name)):
+                error = _ece(one, name, rows)
+            if error is not None:
+                errors[side] = error
+        if len(errors) == 2:
+            found["ece"] = errors
+        calibrate(form, {name: rows}, {})
+        with _own_calibration(task):
+            calibrate(model, {name: rows}, {})
+            before, after = scored(model, name, held), scored(form, name, held)
     change = after.value - before.value
     chance = paired((after.samples - before.samples)[None])
     low, high, p, _ = chance or (None, None, None, None)
@@ -177,10 +182,8 @@ def _ece(model: Model, name: str, rows: Rows) -> float | None:
 
 def _outputs(
     model: Model, form: Model, task: Task[Any, Any], rows: Sequence[str | Row]
-) -> dict[str, float] | None:
-    """How far a head's outputs are from the original's; None where it takes many passes."""
-    if task.kind == "generate":
-        return None
+) -> dict[str, float]:
+    """How far a head's outputs are from the original's."""
     largest, total, count = 0.0, 0.0, 0
 
     def compare(own: Sequence[Example]) -> list[None]:

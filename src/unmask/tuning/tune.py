@@ -99,9 +99,16 @@ def _try(
     tolerance: Tolerance,
 ) -> None:
     """Make a form, measure its contract and, where it is within the tolerance, its speed."""
+    kind = split(one.form)[0]
+    writers = {name for name, task in model.tasks.items() if task.kind == "generate"}
+    if kind != TORCH and writers and writers == set(model.tasks):
+        one.refused = ["all its tasks write texts, which only torch does"]
+        return
     if (reason := lacks(one.form)) is not None:
         one.refused = [reason]
         return
+    if kind != TORCH or one.form == BASE:  # writing is as it was
+        labelled = {name: rows for name, rows in labelled.items() if name not in writers}
     folder.mkdir()
     make(model, path, one.form, folder, texts)
     form = bundles.load(path)
@@ -196,11 +203,11 @@ def _found(best: Tried, tried: Sequence[Tried], tolerance: Tolerance, texts: int
 
 
 def _labelled(path: Path, model: Model, most: int) -> dict[str, Rows]:
-    """Held-out rows of each task that a form serves, as far as the recipe's can still be read."""
+    """Held-out rows of each task, as far as the recipe's can still be read."""
     run = own_run(path)
     found: dict[str, Rows] = {}
     for name, options in (run.tasks if run else {}).items():
-        if name not in model.tasks or options.kind == "generate":
+        if name not in model.tasks:
             continue
         try:
             splits, _ = rows_of(name, options, run.train.seed if run else 0)
