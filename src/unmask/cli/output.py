@@ -37,11 +37,14 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
 def print_scores(records: Sequence[Mapping[str, Any]]) -> None:
     """Scores as a table, one a line with its interval; what a line shares with the last is blank.
 
-    The columns of tags are there only where some score has one.
+    The columns of tags are there only where some score has one, that of modalities where there are
+    several.
     """
     from unmask.evaluation.scores import figure
 
     tags = [tag for tag in ("language", "domain") if any(record.get(tag) for record in records)]
+    if len({record.get("modality") for record in records}) > 1:
+        tags.append("modality")
     places = ["task", "split", *tags]
     rows: list[list[object]] = []
     last: list[str] = []

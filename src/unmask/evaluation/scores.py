@@ -124,17 +124,22 @@ def scores(
 ) -> list[Score]:
     """All of the task's metrics over all rows, then over the rows of each tag's value.
 
+    What all rows do not share, such as the modality where some lack a picture, is None of them.
+
     Where rows were cut to fit, the metric `cut` says what share of them. With `resample` each has
     its interval.
     """
     judged = [one for one in judged if one.answers]
     if not judged:
         raise UserError(f"task {task.name}: no row of its {split} split has anything to score")
-    fixed: dict[str, str] = {k: v for k, v in task.options.tags.items() if isinstance(v, str)}
-    own_modality = "modality" not in task.options.tags
-    if own_modality:
-        fixed["modality"] = task.options.modality
-    groups: list[tuple[dict[str, str], Sequence[Judged]]] = [(fixed, judged)]
+    fixed: dict[str, str | None] = {
+        tag: value for tag, value in task.options.tags.items() if isinstance(value, str)
+    }
+    held: list[str] = []
+    if "modality" not in task.options.tags:
+        held = sorted({modality_of(one.row, task.options) for one in judged})
+    fixed.setdefault("modality", held[0] if len(held) == 1 else None)
+    groups: list[tuple[dict[str, str | None], Sequence[Judged]]] = [(fixed, judged)]
     for tag, column in task.options.tags.items():
         if not isinstance(column, Column):
             continue
@@ -143,11 +148,9 @@ def scores(
             if (said := column.of(one.row)) is not None:
                 values.setdefault(said, []).append(one)
         groups += [({**fixed, tag: value}, values[value]) for value in sorted(values)]
-    held = sorted({modality_of(one.row, task.options) for one in judged})
-    if own_modality and held != [task.options.modality]:  # some rows lack one
-        for value in held:
-            same = [one for one in judged if modality_of(one.row, task.options) == value]
-            groups.append(({**fixed, "modality": value}, same))
+    for value in held if len(held) > 1 else ():  # some rows lack one
+        same = [one for one in judged if modality_of(one.row, task.options) == value]
+        groups.append(({**fixed, "modality": value}, same))
     found: list[Score] = []
     for tags, own in groups:
         measured = _measure(task, own, resample)
