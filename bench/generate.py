@@ -3,7 +3,8 @@
 Ours is a bundle that writes in both ways, as recipes/multi30k-both.yaml makes it; the peer
 (`bench/peer_writer.py`) has as many weights in its layers, the same vocabulary, and learnt from the
 same pairs. All write the same test sentences, in turn, several rounds: the median of tokens a
-second and of the ratios round by round, and the BLEU of what was written.
+second and of the ratios round by round, and the BLEU of what was written. In fp32, and in bf16
+where the machine has it: each is set against the peer in the same precision.
 
     make bench-setup
     UNMASK_DATA=… .venv/bin/python bench/generate.py runs/both/bundle --json
@@ -32,6 +33,7 @@ from unmask.data.sources import read
 from unmask.machine.threads import use_available_cpus
 from unmask.model import Model
 from unmask.recipe import Source
+from unmask.runtime.stored import lacks
 from unmask.tasks import Generate
 
 PEER = Path(__file__).parent / "peer_writer.py"
@@ -45,10 +47,13 @@ def train_peer(bundle: Path, folder: Path, changes: list[str]) -> dict[str, Any]
     return run_json([*command, "--tokenizer", str(bundle / "tokenizer.json")])
 
 
-def ours(model: Model, task: Generate, sources: list[str], decode: dict[str, Any]) -> Way:
+def ours(
+    model: Model, precision: str, task: Generate, sources: list[str], decode: dict[str, Any]
+) -> Way:
     """One of our ways of writing the sentences."""
 
     def run() -> dict[str, Any]:
+        model.precision = "bf16" if precision == "bf16" else "fp32"
         model.predict(task.name, sources[:4], **decode)  # what is slow only once
         began = time.perf_counter()
         answers = model.predict(task.name, sources, **decode)
@@ -60,10 +65,11 @@ def ours(model: Model, task: Generate, sources: list[str], decode: dict[str, Any
     return run
 
 
-def theirs(bundle: Path, folder: Path, file: Path, beams: int) -> Way:
+def theirs(bundle: Path, precision: str, folder: Path, file: Path, beams: int) -> Way:
     """The peer's."""
     command = [str(PEERS), str(PEER), "--folder", str(folder), "--write", str(file)]
     command += ["--tokenizer", str(bundle / "tokenizer.json"), "--beams", str(beams)]
+    command += ["--precision", precision]
     return lambda: run_json([*command, "--batch", "64"])
 
 
@@ -91,19 +97,22 @@ def main() -> None:
             trained = train_peer(options.bundle, folder, shlex.split(options.peer_options))
         file = Path(name) / "sources.json"
         file.write_text(json.dumps(sources))
-        ways: dict[str, Way] = {
-            "transformers, greedy": theirs(options.bundle, folder, file, 1),
-            "transformers, beam 5": theirs(options.bundle, folder, file, 5),
-        }
-        for task in writers:
-            learnt = task.options.mode
-            if learnt != "parallel":
-                decode: dict[str, Any] = {"mode": "left_to_right"}
-                ways["left to right, greedy"] = ours(model, task, sources, decode)
-                ways["left to right, beam 5"] = ours(model, task, sources, {**decode, "beams": 5})
-            for rounds in (2, 4, 6) if learnt != "left_to_right" else ():
-                decode = {"mode": "parallel", "rounds": rounds}
-                ways[f"parallel, {rounds} rounds"] = ours(model, task, sources, decode)
+        ways: dict[str, Way] = {}
+        for precision in ("fp32", "bf16") if lacks("torch-bf16") is None else ("fp32",):
+            for way, beams in (("greedy", 1), ("beam 5", 5)):
+                peer = theirs(options.bundle, precision, folder, file, beams)
+                ways[f"transformers, {way}, {precision}"] = peer
+            for task in writers:
+                learnt = task.options.mode
+                decodes: dict[str, dict[str, Any]] = {}
+                if learnt != "parallel":
+                    decodes["left to right, greedy"] = {"mode": "left_to_right"}
+                    decodes["left to right, beam 5"] = {"mode": "left_to_right", "beams": 5}
+                for rounds in (2, 4, 6) if learnt != "left_to_right" else ():
+                    decodes[f"parallel, {rounds} rounds"] = {"mode": "parallel", "rounds": rounds}
+                for way, decode in decodes.items():
+                    own = ours(model, precision, task, sources, decode)
+                    ways[f"{way}, {precision}"] = own
         runs: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
         for number in range(options.rounds):
             for way, run in ways.items():
@@ -111,10 +120,10 @@ def main() -> None:
                 pace = runs[way][-1]["tokens"] / runs[way][-1]["seconds"]
                 print(f"round {number}, {way}: {pace:.0f} tokens/s", file=sys.stderr, flush=True)
     paces = {way: [run["tokens"] / run["seconds"] for run in own] for way, own in runs.items()}
-    base = {"beam": paces["transformers, beam 5"], "else": paces["transformers, greedy"]}
     found = {}
     for way, own in paces.items():
-        peers = base["beam" if "beam" in way else "else"]
+        kind = "beam 5" if "beam" in way else "greedy"
+        peers = paces[f"transformers, {kind}, {way.rpartition(', ')[2]}"]
         ratios = [a / b for a, b in zip(own, peers, strict=True)]
         found[way] = {
             "tokens_per_second": statistics.median(own),
@@ -127,7 +136,7 @@ def main() -> None:
             f"the peer's, BLEU {found[way]['bleu']:.2f}",
             file=sys.stderr,
         )
-    first = found.get("left to right, greedy") or found["parallel, 4 rounds"]
+    first = found.get("left to right, greedy, fp32") or found["parallel, 4 rounds, fp32"]
     result = {
         "ours": first["tokens_per_second"],
         "peers": {way: own["tokens_per_second"] for way, own in found.items() if "trans" in way},
@@ -138,7 +147,7 @@ def main() -> None:
         "sentences": len(sources),
         "peer_training": trained,
         "machine": machine(),
-        "versions": {**versions(), **runs["transformers, greedy"][0]["versions"]},
+        "versions": {**versions(), **runs["transformers, greedy, fp32"][0]["versions"]},
     }
     print(json.dumps(result, indent=None if options.json else 2, ensure_ascii=False))
 

@@ -112,7 +112,8 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
 def write(options: argparse.Namespace) -> dict[str, Any]:
     """The texts of a file, one JSON list, in batches of similar length."""
     tokenizer = read_tokenizer(options.tokenizer)
-    model: Any = BartForConditionalGeneration.from_pretrained(options.folder, dtype=torch.float32)
+    precision = {"fp32": torch.float32, "bf16": torch.bfloat16}[options.precision]
+    model: Any = BartForConditionalGeneration.from_pretrained(options.folder, dtype=precision)
     model.eval()
     texts = json.loads(Path(options.write).read_text())
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
@@ -157,6 +158,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=120)
     parser.add_argument("--beams", type=int, default=1)
     parser.add_argument("--longest", type=int, default=80)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of writing")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     found = train(options) if options.train else write(options)
