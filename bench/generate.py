@@ -91,11 +91,11 @@ def main() -> None:
     path = f"{os.environ['UNMASK_DATA']}/translation/multi30k/test2016.parquet"
     rows = read(Source(path=path, limit=options.limit))
     sources, truth = [row["en"] for row in rows], [row["de"] for row in rows]
-    with tempfile.TemporaryDirectory() as name:
-        folder, trained = options.peer or Path(name) / "peer", None
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, trained = options.peer or Path(scratch) / "peer", None
         if options.peer is None:
             trained = train_peer(options.bundle, folder, shlex.split(options.peer_options))
-        file = Path(name) / "sources.json"
+        file = Path(scratch) / "sources.json"
         file.write_text(json.dumps(sources))
         ways: dict[str, Way] = {}
         for precision in ("fp32", "bf16") if lacks("torch-bf16") is None else ("fp32",):
@@ -111,8 +111,8 @@ def main() -> None:
                 for rounds in (2, 4, 6) if learnt != "left_to_right" else ():
                     decodes[f"parallel, {rounds} rounds"] = {"mode": "parallel", "rounds": rounds}
                 for way, decode in decodes.items():
-                    own = ours(model, precision, task, sources, decode)
-                    ways[f"{way}, {precision}"] = own
+                    name = f"{way}, {precision}"
+                    ways[name] = ours(model, precision, task, sources, decode)
         runs: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
         for number in range(options.rounds):
             for way, run in ways.items():
