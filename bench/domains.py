@@ -13,7 +13,7 @@ them, what the tested domain's own labels teach.
 
 The same seeds and test rows on all sides; intervals of the differences are of a paired bootstrap
 over seeds and rows. Results go to bench/results/domains-WHAT.json; of one group, to
-bench/results/domains-WHAT-GROUP.json.
+bench/results/domains-WHAT-GROUP.json. Trainings that are finished in `--out` are not done again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -123,14 +122,19 @@ def sentiment(folder: Path) -> dict[str, tuple[str, dict[str, Tasks]]]:
 
 
 def trained(tasks: Tasks, epochs: float, seed: int, folder: Path) -> Path:
-    """The bundle of one training."""
+    """The bundle of one training, made unless it is there."""
     train = {"epochs": epochs, "seed": seed}
     recipe = {"encoder": {"from": MODEL}, "tasks": tasks, "train": train}
-    folder.mkdir(parents=True)
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    command = [str(UNMASK), "train", str(folder / "recipe.yaml"), "--out", str(folder / "run")]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return folder / "run" / "bundle"
+    made, file, text = folder / "run" / "bundle", folder / "recipe.yaml", yaml.safe_dump(recipe)
+    if file.exists() and file.read_text() != text:
+        raise SystemExit(f"{folder} is of another training: choose another --out")
+    if not made.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        command = [str(UNMASK), "train", str(file), "--resume"]
+        command += ["--out", str(folder / "run")]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return made
 
 
 def measure(
@@ -171,6 +175,7 @@ def main() -> None:
     parser.add_argument("what", choices=["entities", "sentiment"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=float, help="entities: 20; sentiment: 3")
+    parser.add_argument("--out", type=Path, default=Path("runs/domains"))
     parser.add_argument("--at-once", type=int, default=1, help="trainings side by side")
     parser.add_argument("--only", help="one group, such as `politics` or `tweets left out`")
     options = parser.parse_args()
@@ -178,23 +183,22 @@ def main() -> None:
         raise SystemExit("set UNMASK_DATA to the data's folder")
     epochs = options.epochs or {"entities": 20, "sentiment": 3}[options.what]
     found = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        groups = {"entities": entities, "sentiment": sentiment}[options.what](folder)
-        if options.only and options.only not in groups:
-            raise SystemExit(f"--only is one of {', '.join(groups)}")
-        for number, (group, (task, ways)) in enumerate(groups.items()):
-            if options.only not in (None, group):
-                continue
-            found[group] = measure(
-                task, ways, epochs, options.seeds, folder / str(number), options.at_once
-            )
+    folder: Path = options.out / options.what
+    folder.mkdir(parents=True, exist_ok=True)
+    groups = {"entities": entities, "sentiment": sentiment}[options.what](folder)
+    if options.only and options.only not in groups:
+        raise SystemExit(f"--only is one of {', '.join(groups)}")
+    for group, (task, ways) in groups.items():
+        if options.only not in (None, group):
+            continue
+        own_folder = folder / group.replace(" ", "-")
+        found[group] = measure(task, ways, epochs, options.seeds, own_folder, options.at_once)
     for group, ways_of in found.items():
         for way, own in ways_of.items():
-            print(
-                f"{group}, {way}: {own['score']['value']:.4f} ± {own['score']['sd']:.4f}, "
-                f"{own['difference']:+.4f} ({own['low']:+.4f} … {own['high']:+.4f})"
-            )
+            line = f"{group}, {way}: {own['score']['value']:.4f} ± {own['score']['sd']:.4f}"
+            if own["low"] is not None:
+                line += f", {own['difference']:+.4f} ({own['low']:+.4f} … {own['high']:+.4f})"
+            print(line)
     result = {
         "found": found,
         "epochs": epochs,
