@@ -26,7 +26,7 @@ from unmask.inputs.text import TextInput
 from unmask.inputs.vocabulary import SPECIAL, wordpiece
 from unmask.model import Model
 from unmask.tasks import Draw, Generate, TextAnswer, row_rng
-from unmask.tasks.generation import left_to_right, parallel
+from unmask.tasks.generation import left_to_right, parallel, scores
 from unmask.tasks.generation.constraints import Constraints
 from unmask.tasks.generation.options import DecodeOptions, GenerateOptions
 from unmask.tasks.generation.rows import Rows, best_of
@@ -834,3 +834,27 @@ def test_a_pretrained_head_goes_on_writing(
     save(Model(bare.encoder, bare.text), tmp_path / "bare")
     third = unmask.train({**start, "encoder": {"from": str(tmp_path / "bare")}}, tmp_path / "third")
     assert unmask.load(third.bundle).predict("translate", "the cat")[0].texts
+
+
+def test_bleu_of_short_texts() -> None:
+    """sacrebleu smooths; and where no text has four words, shorter stretches are all there is."""
+    sacrebleu = pytest.importorskip("sacrebleu")
+    written, truth = ["the cat sat on a mat"], ["the cat is on the mat"]
+    theirs = sacrebleu.corpus_bleu(written, [truth]).score / 100
+    assert theirs > 0
+    assert scores.bleu(scores.bleu_counts(written, truth, "13a").sum(0)) == pytest.approx(theirs)
+    short = ["die Katze schläft", "der Hund"]
+    assert scores.bleu(scores.bleu_counts(short, short, "13a").sum(0)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"length_penalty": 5000}, "length_penalty"),
+        ({"temperature": float("inf")}, "temperature"),
+        ({"temperature": 1e-40}, "0 takes the likeliest pieces"),
+    ],
+)
+def test_options_that_no_number_survives(option: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        DecodeOptions().changed("translate", option)

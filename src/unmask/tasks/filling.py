@@ -39,7 +39,10 @@ class FillAnswer(Answer):
 
     def columns(self) -> dict[str, Any]:
         """The filled text and every token's candidates."""
-        candidates = [dict(guess.candidates) for guess in self.guesses]
+        candidates: list[dict[str, float]] = [{} for _ in self.guesses]
+        for own, guess in zip(candidates, self.guesses, strict=True):
+            for name, probability in guess.candidates:
+                own.setdefault(name, probability)  # of pieces that are spelt alike, the likeliest
         return {"filled": self.filled, "candidates": candidates, **super().columns()}
 
 

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -164,7 +165,11 @@ class Mlm(Task[MlmOptions, FillAnswer]):
         self, outputs: Outputs, batch: Batch, examples: Sequence[Example], top: int = 5
     ) -> list[FillAnswer]:
         log_p = outputs["logits"].float().log_softmax(-1)  # (N, V)
-        best = log_p.topk(min(top, log_p.shape[-1]), dim=-1)
+        words = log_p.clone()  # what may stand in a text; tables can be larger than vocabularies
+        words[:, self.text.vocab_size :] = -torch.inf
+        words[:, sorted(self.text.special_ids)] = -torch.inf
+        most = max(self.text.vocab_size - len(self.text.special_ids), 1)
+        best = words.topk(min(top, most), dim=-1)
         names = [[self._name(i) for i in row] for row in best.indices.tolist()]
         values = best.values.exp().tolist()
         guesses = [
@@ -174,7 +179,7 @@ class Mlm(Task[MlmOptions, FillAnswer]):
         if "token" in batch.truth:
             truth = batch.truth["token"]
             losses = -log_p.gather(1, truth[:, None])[:, 0]
-            hits = best.indices[:, 0] == truth
+            hits = log_p.argmax(-1) == truth
             guesses = [
                 replace(guess, loss=loss, hit=hit)
                 for guess, loss, hit in zip(guesses, losses.tolist(), hits.tolist(), strict=True)

@@ -108,6 +108,13 @@ class Lessons:
     def begin(self, prompt: Prompt, options: DecodeOptions) -> Prompt:
         """A prompt whose text begins and ends as these options say."""
         forced = self.pieces.of(options.prefix)
+        if self.pieces.unknown is not None and self.pieces.unknown in forced:
+            whole = self.pieces.text.whole(options.prefix)
+            words = ", ".join(map(repr, self.pieces.lacking(whole, (options.prefix,))))
+            raise UserError(
+                f"task {self.task}: the prefix {options.prefix!r} has what the vocabulary lacks, "
+                f"{words}: no text can begin so; write it in other words"
+            )
         room = prompt.room
         if options.mode == "parallel":
             room = min(room, self.options.target_length)

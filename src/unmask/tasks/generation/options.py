@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from unmask.errors import UserError
 from unmask.recipe import Strict, TaskOptions
 
+_COLDEST = 1e-3  # below, log-probabilities over it are no numbers of fp32
 _ONE_BY_ONE = ("beams", "temperature", "no_repeat")  # what needs a left and a right
 
 
@@ -35,11 +36,17 @@ class DecodeOptions(Strict):
     )
     beams: int = Field(1, ge=1, description="of beam search; 1 takes the likeliest piece each time")
     length_penalty: float = Field(
-        1.0, ge=0, description="log-probabilities are divided by length to this power, to rank"
+        1.0,
+        ge=0,
+        le=10,
+        description="log-probabilities are divided by length to this power, to rank",
     )
     no_repeat: int = Field(0, ge=0, description="no stretch of so many pieces comes twice")
     temperature: float = Field(
-        0.0, ge=0, description="pieces are drawn at this temperature; 0 takes the likeliest"
+        0.0,
+        ge=0,
+        le=1000,
+        description="pieces are drawn at this temperature; 0 takes the likeliest",
     )
     top_k: int | None = Field(None, gt=0, description="only among the likeliest so many")
     top_p: float | None = Field(
@@ -58,6 +65,8 @@ class DecodeOptions(Strict):
             raise ValueError("beams search and temperature draws: choose one of them")
         if (self.top_k or self.top_p) and not self.temperature:
             raise ValueError("top_k and top_p are for drawing: give a temperature too, such as 1")
+        if 0 < self.temperature < _COLDEST:
+            raise ValueError(f"temperature {self.temperature:g}: 0 takes the likeliest pieces")
         return self
 
     def changed(self, task: str, changes: Mapping[str, Any]) -> DecodeOptions:

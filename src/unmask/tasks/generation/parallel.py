@@ -64,15 +64,15 @@ def write(
     sources = [Sources((Segment(p.ids, p.kinds),)) for p in prompts]
     hidden, cache = pen.read(sources, 0)
     found = _lengths(pen, hidden, prompts, options.lengths)
-    lengths = [(i, length) for i, length, _ in found]
+    lengths = [(i, length) for i, length, _, _ in found]
     canvas = _empty(pieces, prompts, lengths, pen.device)
     cache.select(canvas.which)
     chances = in_rounds(pen, pieces, canvas, cache, constraints, options)  # (R, T)
     drafts: list[list[Draft]] = [[] for _ in prompts]
     rows = zip(*(x.tolist() for x in (canvas.which, canvas.length, canvas.ids)), strict=True)
     scores = chances.sum(1).tolist()
-    for (i, length, ids), (_, _, likely), log_p in zip(rows, found, scores, strict=True):
-        drafts[i].append(Draft(ids[:length], len(prompts[i].begun), likely + log_p, ended=True))
+    for (i, length, ids), (_, _, likely, ends), log_p in zip(rows, found, scores, strict=True):
+        drafts[i].append(Draft(ids[:length], len(prompts[i].begun), likely + log_p, ends))
     rank = options.length_penalty
     return [sorted(own, key=lambda d: -d.rank(rank))[: options.top] for own in drafts]
 
@@ -115,8 +115,11 @@ def _share(over: float, options: DecodeOptions) -> float:
 
 def _lengths(
     pen: Pen, hidden: Tensor, prompts: Sequence[Prompt], count: int
-) -> list[tuple[int, int, float]]:
-    """The likeliest lengths of each prompt's text, by the head: prompt, length, log-probability."""
+) -> list[tuple[int, int, float, bool]]:
+    """The likeliest lengths of each prompt's text, by the head: prompt, length, log-probability.
+
+    And whether the text ends: the likeliest length of all is not beyond its room.
+    """
     logits = pen.head.guess_lengths(hidden).float()  # (S, lengths)
     number = torch.arange(logits.shape[-1], device=logits.device)
     least = torch.tensor([max(len(p.begun), 1) for p in prompts], device=logits.device)
@@ -124,9 +127,10 @@ def _lengths(
     fits = (number >= least[:, None]) & (number <= most[:, None])
     log_p = logits.masked_fill(~fits, -torch.inf).log_softmax(-1)
     best = log_p.topk(min(count, log_p.shape[-1]), dim=-1)
+    ends = (logits.argmax(-1) <= most).tolist()
     every = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     return [
-        (i, length, value)
+        (i, length, value, ends[i])
         for i, own in enumerate(every)
         for length, value in zip(*own, strict=True)
         if value > -math.inf

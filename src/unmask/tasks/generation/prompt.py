@@ -81,9 +81,12 @@ class Pieces:
 
     @cached_property
     def digits(self) -> np.ndarray:
-        """The ids of pieces with a digit in them: (n,)."""
+        """The ids of pieces with a digit in them: (n,).
+
+        Byte-level vocabularies write some bytes as ², ³ and ¹, which are digits and no decimals.
+        """
         vocabulary = self.text.tokenizer.get_vocab(with_added_tokens=False)
-        return np.array(sorted(i for p, i in vocabulary.items() if any(map(str.isdigit, p))), int)
+        return np.array(sorted(i for p, i in vocabulary.items() if any(map(str.isdecimal, p))), int)
 
     def of(self, text: str) -> np.ndarray:
         """A text's own ids (n,), without special ones; none of an empty text."""

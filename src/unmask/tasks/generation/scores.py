@@ -68,12 +68,17 @@ def bleu_counts(written: Sequence[str], truth: Sequence[str], tokenizer: str) ->
 
 
 def bleu(sums: np.ndarray) -> np.ndarray:
-    """Corpus BLEU from 0 to 1: (..., 10) -> (...), as sacrebleu has it (arXiv:1804.08771)."""
+    """Corpus BLEU from 0 to 1: (..., 10) -> (...), as sacrebleu has it (arXiv:1804.08771).
+
+    Where no text is as long as four words, it is that of the longest there are.
+    """
     from sacrebleu.metrics.bleu import BLEU
 
     def of(row: np.ndarray) -> float:
         hits, totals = row[:4].astype(int).tolist(), row[4:8].astype(int).tolist()
-        return BLEU.compute_bleu(hits, totals, int(row[8]), int(row[9])).score / 100
+        lengths = int(row[8]), int(row[9])
+        found = BLEU.compute_bleu(hits, totals, *lengths, smooth_method="exp", effective_order=True)
+        return found.score / 100
 
     flat = np.array([of(row) for row in sums.reshape(-1, 10)])
     return flat.reshape(sums.shape[:-1])
