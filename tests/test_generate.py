@@ -837,7 +837,7 @@ def test_a_pretrained_head_goes_on_writing(
 
 
 def test_bleu_of_short_texts() -> None:
-    """sacrebleu smooths; and where no text has four words, shorter stretches are all there is."""
+    """Sacrebleu smooths; and where no text has four words, shorter stretches are all there is."""
     sacrebleu = pytest.importorskip("sacrebleu")
     written, truth = ["the cat sat on a mat"], ["the cat is on the mat"]
     theirs = sacrebleu.corpus_bleu(written, [truth]).score / 100
