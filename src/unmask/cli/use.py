@@ -101,7 +101,7 @@ def predict(
             "promised": [answer.promise.short if answer.promise else "" for _, _, answer in given],
             "known": [answer.known.short if answer.known else "" for _, _, answer in given],
             "text": [shorten(one.shown(row), 80) for one, row, _ in given],
-            "note": ["; ".join(getattr(answer, "marks", ())) for _, _, answer in given],
+            "note": ["; ".join(answer.marks) for _, _, answer in given],
         }
         shown = {name: own for name, own in cells.items() if any(own)}
         print_table("", [*shown], list(zip(*shown.values(), strict=True)))

@@ -65,10 +65,10 @@ def export(model: Model, folder: Path, format: str, task: str | None = None) -> 
 
 def _fitting(model: Model, name: str | None) -> dict[str, Task[Any, Any]]:
     """The tasks whose heads go into one graph: of one adapter, and of one pass."""
-    if name is not None and model.task(name).kind == "generate":
+    if name is not None and model.task(name).many_passes:
         raise UserError(f"task {name} writes in many passes, which one graph cannot hold")
     chosen = {name: model.task(name)} if name is not None else model.tasks
-    found = {n: t for n, t in chosen.items() if t.kind != "generate"}
+    found = {n: t for n, t in chosen.items() if not t.many_passes}
     adapters = [task.options.adapter for task in found.values()]
     found = {n: t for n, t in found.items() if t.options.adapter == adapters[0]}
     for left in chosen.keys() - found.keys():

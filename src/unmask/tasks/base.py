@@ -66,6 +66,11 @@ class Answer:
         """The answer in a word or a line, for people."""
         return ""
 
+    @property
+    def marks(self) -> list[str]:
+        """What a reader of the answer should know, a line each."""
+        return []
+
     def columns(self) -> dict[str, Any]:
         """The answer as plain columns, for CSV and JSON."""
         return {
@@ -126,6 +131,7 @@ class Task(ABC, Generic[AnyOptions, AnyAnswer]):
     Options: ClassVar[type[TaskOptions]]
     headline: ClassVar[str]  # the score, from 0 to 1, that the best checkpoint is chosen by
     reads_rows: ClassVar[bool] = False  # as they stand, each with one example: nothing is drawn
+    many_passes: ClassVar[bool] = False  # an answer takes several, which compiled forms have not
     inward: ClassVar[bool] = False  # it compares the encoder's layers with a teacher's, no truth
     undefined: ClassVar[Mapping[str, str]] = {}  # why a score may be NaN, by metric
     measure: ClassVar[str] = "score"  # what `explain_value` is, such as a probability

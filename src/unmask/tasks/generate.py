@@ -36,6 +36,7 @@ class Generate(Task[GenerateOptions, TextAnswer]):
     """
 
     kind = "generate"
+    many_passes = True
     Options = GenerateOptions
     measure = "probability"
 

@@ -74,8 +74,8 @@ def measure(
         if form.task(name).calibration:
             found["calibrations"][name] = dict(form.task(name).calibration)
     for name, task in model.tasks.items():
-        one_pass = task.kind != "generate" and len(task.options.inputs) == 1
-        if name not in found["tasks"] and one_pass:
+        given = not task.many_passes and len(task.options.inputs) == 1
+        if name not in found["tasks"] and given:
             found["tasks"][name] = {"logits": _outputs(model, form, task, texts)}
     return found
 
@@ -135,7 +135,7 @@ def _task(model: Model, form: Model, name: str, rows: Rows) -> dict[str, Any]:
     task = model.task(name)
     found: dict[str, Any] = {"rows": len(rows), "metric": task.headline}
     held = Held("valid", rows, 0)
-    if task.kind == "generate":  # many passes, and nothing to calibrate
+    if task.many_passes:  # there is nothing to calibrate
         before, after = scored(model, name, held), scored(form, name, held)
     else:
         some = [rows[i] for i in range(min(len(rows), 256))]

@@ -100,15 +100,15 @@ def _try(
 ) -> None:
     """Make a form, measure its contract and, where it is within the tolerance, its speed."""
     kind = split(one.form)[0]
-    writers = {name for name, task in model.tasks.items() if task.kind == "generate"}
-    if kind != TORCH and writers and writers == set(model.tasks):
+    long = {name for name, task in model.tasks.items() if task.many_passes}
+    if kind != TORCH and long and long == set(model.tasks):
         one.refused = ["all its tasks write texts, which only torch does"]
         return
     if (reason := lacks(one.form)) is not None:
         one.refused = [reason]
         return
     if kind != TORCH or one.form == BASE:  # writing is as it was
-        labelled = {name: rows for name, rows in labelled.items() if name not in writers}
+        labelled = {name: rows for name, rows in labelled.items() if name not in long}
     folder.mkdir()
     make(model, path, one.form, folder, texts)
     form = bundles.load(path)
