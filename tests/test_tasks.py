@@ -193,6 +193,21 @@ def test_fill_puts_its_best_guess_in_place(
         Model(encoder, text).fill("the [MASK]")
 
 
+def test_only_words_fill(text: TextInput, make_encoder: Callable[..., Encoder]) -> None:
+    """Special tokens and rows beyond the vocabulary never do, however likely they are."""
+    encoder = make_encoder()
+    task = Mlm("words", MlmOptions(), text)
+    model = Model(encoder, text, {"words": task}, {"words": task.build(encoder)})
+    head: Any = model.head("words")
+    with torch.no_grad():
+        head.bias[sorted(text.special_ids)] = 50.0
+        head.bias[text.vocab_size :] = 50.0
+    (guess,) = model.fill("the [MASK]", top=10_000).guesses
+    words = {text.tokenizer.id_to_token(i) for i in range(text.vocab_size)}
+    assert len(guess.candidates) == text.vocab_size - len(text.special_ids)
+    assert {word for word, _ in guess.candidates} <= words - {"[UNK]", "[SEP]", "[MASK]", "[PAD]"}
+
+
 def test_several_masks_are_filled_the_surest_first(
     text: TextInput, make_encoder: Callable[..., Encoder]
 ) -> None:

@@ -64,8 +64,10 @@ class Column(Strict):
         return self.named(row.get(self.column))
 
     def named(self, cell: Any) -> str | None:
-        """The tag's value of a cell of its column."""
-        return None if cell is None else self.names.get(str(cell), str(cell))
+        """The tag's value of a cell of its column; an empty one, as in a CSV, has none."""
+        said = "" if cell is None else str(cell)
+        found = self.names.get(said, said)
+        return found if found.strip() else None
 
 
 class Inputs(Strict):

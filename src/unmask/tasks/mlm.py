@@ -165,25 +165,26 @@ class Mlm(Task[MlmOptions, FillAnswer]):
         self, outputs: Outputs, batch: Batch, examples: Sequence[Example], top: int = 5
     ) -> list[FillAnswer]:
         log_p = outputs["logits"].float().log_softmax(-1)  # (N, V)
-        words = log_p.clone()  # what may stand in a text; tables can be larger than vocabularies
-        words[:, self.text.vocab_size :] = -torch.inf
-        words[:, sorted(self.text.special_ids)] = -torch.inf
+        known: dict[str, list[Any]] = {}
+        if "token" in batch.truth:
+            truth = batch.truth["token"]
+            known["loss"] = (-log_p.gather(1, truth[:, None])[:, 0]).tolist()
+            known["hit"] = (log_p.argmax(-1) == truth).tolist()
+        # What is no word of a text; tables can be larger than vocabularies.
+        log_p[:, self.text.vocab_size :] = -torch.inf
+        log_p[:, sorted(self.text.special_ids)] = -torch.inf
         most = max(self.text.vocab_size - len(self.text.special_ids), 1)
-        best = words.topk(min(top, most), dim=-1)
+        best = log_p.topk(min(top, most), dim=-1)
         names = [[self._name(i) for i in row] for row in best.indices.tolist()]
         values = best.values.exp().tolist()
         guesses = [
             Guess(position=0, candidates=tuple(zip(name, value, strict=True)), token=token)
             for name, value, token in zip(names, values, best.indices[:, 0].tolist(), strict=True)
         ]
-        if "token" in batch.truth:
-            truth = batch.truth["token"]
-            losses = -log_p.gather(1, truth[:, None])[:, 0]
-            hits = log_p.argmax(-1) == truth
-            guesses = [
-                replace(guess, loss=loss, hit=hit)
-                for guess, loss, hit in zip(guesses, losses.tolist(), hits.tolist(), strict=True)
-            ]
+        guesses = [
+            replace(guess, **{what: own[i] for what, own in known.items()})
+            for i, guess in enumerate(guesses)
+        ]
         result, start = [], 0
         for example in examples:
             (sequence,), (wanted,) = example.sequences, example.wanted

@@ -101,7 +101,7 @@ def _check(
         raise UserError(
             f"{said} reads {teacher.text.max_length} tokens at most; set max_length to that"
         )
-    for what in ("pooling", "no_answer", "multi_label"):
+    for what in ("pooling", "no_answer", "multi_label", "values"):
         ours, theirs = (_choice(one, what) for one in (task, own))
         if ours != theirs:
             raise UserError(
