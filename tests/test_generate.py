@@ -15,6 +15,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 import unmask
 from unmask.batch import Example, collate
@@ -511,6 +513,7 @@ def test_options_are_checked(text: TextInput, make_encoder: Callable[..., Encode
         ({"mode": "parallel"}, "was not learnt; train with `mode: both`"),
         ({"prefix": "the film " * 20}, "leaves no room"),
         ({"seed": -1}, "seed: "),
+        ({"prefix": "the Привет"}, "vocabulary lacks, 'Привет'"),
     ):
         with pytest.raises(UserError, match=said) as caught:
             model.predict("it", "red", **options)
@@ -652,6 +655,26 @@ def test_what_the_vocabulary_lacks_and_what_has_no_end_is_marked(
                            if known.unfinished else [])  # fmt: skip
     (cut,) = model.predict("it", "cat " * 100)
     assert cut.marks[0] == f"the source of 102 tokens was cut to {cut.tokens}"
+
+
+def test_in_parallel_a_text_longer_than_it_may_be_is_unfinished(
+    text: TextInput, make_encoder: Callable[..., Encoder]
+) -> None:
+    model = with_model(make(text, mode="parallel"), make_encoder, "classic")
+    head: Any = model.head("it")
+    with torch.no_grad():
+        head.lengths.bias[7] = 100.0
+    whole, cut = (model.predict("it", "the cat", longest=n)[0] for n in (7, 4))
+    assert (len(whole.texts[0].pieces), whole.unfinished) == (7, False)
+    assert (len(cut.texts[0].pieces) <= 4, cut.unfinished) == (True, True)
+
+
+def test_letters_of_several_bytes_are_no_digits() -> None:
+    """Byte-level vocabularies write the second byte of ò as ²."""
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "Ã²", "Ð²", "7", "Ġ3"]
+    tokenizer = Tokenizer(WordLevel({name: i for i, name in enumerate(names)}, "[UNK]"))
+    pieces = make(TextInput(tokenizer, 32)).pieces
+    assert pieces.digits.tolist() == [7, 8]
 
 
 def test_a_long_target_does_not_end_where_it_is_cut(text: TextInput) -> None:

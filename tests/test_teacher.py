@@ -148,6 +148,16 @@ def test_a_teacher_that_does_not_fit_is_refused(
         unmask.train(made, tmp_path / "student")
 
 
+def test_a_teacher_on_another_scale_is_refused(
+    recipe: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    first = unmask.train(recipe("regress", values={"neg": 0, "pos": 100}), tmp_path / "t").bundle
+    made = recipe("regress", values={"neg": 1, "pos": 5}, teacher=str(first))
+    made["encoder"]["tokenizer"] = str(first)
+    with pytest.raises(UserError, match=r"has values: .*100.*, and this task .*5"):
+        unmask.train(made, tmp_path / "student")
+
+
 def test_another_vocabulary_is_refused(
     recipe: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
