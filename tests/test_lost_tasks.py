@@ -34,6 +34,56 @@ def test_only_the_task_to_blame_is_left() -> None:
         judged(guard, range(40, 41), words=math.nan)  # nothing would be left
 
 
+def rare(guard: Guard, steps: range, every: int, **losses: float) -> None:
+    """`mood` in every so many of the updates, and then never finite."""
+    for step in steps:
+        guard.judge(step, losses | ({"mood": math.nan} if step % every == 0 else {}), 1.0)
+
+
+def test_a_rare_task_is_judged_by_its_own_updates() -> None:
+    guard = Guard(1.0, ["mood", "words"], leave=True)
+    rare(guard, range(1, 400), 20, words=1.0)
+    assert guard.left == {}
+    rare(guard, range(400, 401), 20, words=1.0)
+    assert guard.left == {"mood": 400}
+    with pytest.raises(UserError, match=r"task mood: .* step 400, as in 20 of the last 20 updates"):
+        rare(Guard(1.0, ["mood", "words"]), range(1, 500), 20, words=1.0)
+
+
+def test_two_that_take_turns_in_being_lost_do_not_end_the_run() -> None:
+    guard = Guard(1.0, ["mood", "stars", "words"], leave=True)
+    for step in range(1, 101):
+        guard.judge(step, {("mood", "stars")[step % 2]: math.nan, "words": 1.0}, 1.0)
+    assert guard.left == {"stars": 39, "mood": 40}
+
+
+def test_a_task_that_was_never_finite_is_named_at_the_end() -> None:
+    for leave in (True, False):
+        guard = Guard(1.0, ["mood", "words"], leave)
+        rare(guard, range(1, 10), 3, words=1.0)
+        if leave:
+            guard.end(9)
+            assert guard.left == {"mood": 9}
+        else:
+            with pytest.raises(UserError, match=r"task mood: .* in any of its 3 updates"):
+                guard.end(9)
+    guard = Guard(1.0, ["mood", "words"], leave=True)
+    judged(guard, range(1, 4), mood=math.nan, words=math.inf)
+    with pytest.raises(UserError, match="task mood, words: the loss was not finite in any"):
+        guard.end(3)
+
+
+def test_its_state_goes_on_exactly() -> None:
+    whole, first = (Guard(1.0, ["mood", "words"], leave=True) for _ in range(2))
+    rare(whole, range(1, 410), 20, words=1.0)
+    rare(first, range(1, 333), 20, words=1.0)
+    second = Guard(1.0, ["mood", "words"], leave=True)
+    second.load(json.loads(json.dumps(first.state())))
+    rare(second, range(333, 410), 20, words=1.0)
+    assert second.state() == whole.state()
+    assert whole.left
+
+
 def test_a_gradient_is_no_single_tasks() -> None:
     guard = Guard(1.0, ["mood", "words"], leave=True)
     for step in range(1, 20):

@@ -58,6 +58,7 @@ def test_the_shortest_recipe_fills_in_the_rest_and_comes_back() -> None:
         (change(trian={"epochs": 1}), "did you mean `train`"),
         (change(train={"epoch": 1}), "did you mean `epochs`"),
         (change(train={"epochs": 1, "steps": 9}), "one budget at a time: epochs and steps"),
+        (change(tasks__mood__weight=float("inf")), "`tasks.mood.weight`.*finite"),
         (change(train={"learning_rate": -1}), "`train.learning_rate`.*greater than 0"),
         (change(encoder={"from": "a", "shape": "mini"}), "either `from`.*or `shape`"),
         (change(encoder={}), "either `from`.*or `shape`"),

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 import unmask
+from unmask.errors import UserError
 from unmask.tasks.reversal import reversed_gradient
 from unmask.training.run import Trained
 
@@ -59,6 +60,14 @@ def test_domains_are_unlearnt_and_moods_are_not(recipe: dict[str, Any], tmp_path
     assert found["domain"] < 0.8
     assert not turned.model.tasks["domain"].chooses
     assert turned.model.tasks["mood"].chooses
+
+
+def test_a_frozen_encoder_unlearns_nothing(recipe: dict[str, Any], tmp_path: Path) -> None:
+    first = unmask.train(recipe, tmp_path / "run", ["train.steps=1"]).bundle
+    recipe["encoder"] = {"from": str(first)}
+    recipe["tasks"]["domain"]["reverse"] = 1.0
+    with pytest.raises(UserError, match="task domain: with `reverse` the encoder unlearns"):
+        unmask.train(recipe, tmp_path / "frozen", ["train.frozen=true"])
 
 
 def test_a_turned_task_alone_chooses_nothing(recipe: dict[str, Any], tmp_path: Path) -> None:

@@ -55,6 +55,21 @@ def of(task: Tag, encoder: Encoder) -> Model:
     return Model(encoder, task.text, {"it": task}, {"it": task.build(encoder)})
 
 
+def test_labels_that_clash_between_languages_are_said(
+    text: TextInput, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [
+        {"tokens": ["red", "dog"], "tags": ["O", tag], "lang": lang}
+        for lang, tag in (("en", "B-person"), ("de", "B-person"), ("fr", "B-PER"))
+        for _ in range(9)
+    ]
+    make(text, rows, tags={"language": {"column": "lang"}}).look_over(rows)
+    assert "the rows in fr have the label 'PER' and none of them has 'person'" in caplog.text
+    caplog.clear()
+    make(text, rows[:18], tags={"language": {"column": "lang"}}).look_over(rows[:18])
+    assert not caplog.records
+
+
 # ---- tags and spans ----
 
 

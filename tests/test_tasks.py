@@ -349,18 +349,33 @@ def test_classification_looks_only_where_its_head_does(text: TextInput) -> None:
         assert len(example.wanted[0]) == wanted
 
 
+def spoken(**labels: str) -> list[tuple[str, list[str]]]:
+    """Ten rows of each label of each language."""
+    return [(lang, [label]) for lang, own in labels.items() for label in own.split()] * 10
+
+
 def test_labels_that_clash_between_languages_are_said() -> None:
-    same = {"en": {"pos", "neg"}, "de": {"pos", "neg"}}
-    assert clashes(same) == []
-    assert clashes({**same, "fr": {"pos"}}) == []  # it lacks one
-    assert clashes({**same, "fr": {"pos", "neg", "neutral"}}) == []  # it has one more
-    assert clashes({"en": {"en"}, "de": {"de"}}) == []  # the label is the language
-    (line,) = clashes({**same, "fr": {"pos", "negatif"}})
+    same = {"en": "pos neg", "de": "pos neg"}
+    assert clashes(spoken(**same)) == []
+    assert clashes(spoken(**same, fr="pos")) == []  # it lacks one
+    assert clashes(spoken(**same, fr="pos neg neutral")) == []  # it has one more
+    assert clashes(spoken(en="en", de="de")) == []  # the label is the language
+    (line,) = clashes(spoken(**same, fr="pos negatif"))
     assert line == (
-        "the rows in fr alone have the label 'negatif', and none of them has 'neg': if these mean "
-        "the same, give them one name"
+        "the rows in de, en have the label 'neg' and none of them has 'negatif', which those in fr "
+        "have: if these mean the same, give them one name"
     )
-    assert len(clashes({"en": {"pos", "neg"}, "de": {"gut", "schlecht"}})) == 2
+    assert len(clashes(spoken(en="pos neg", de="gut schlecht"))) == 1
+    assert len(clashes(spoken(en="good fair", de="gut fair", fr="bon fair"))) == 3  # of each pair
+    twice = {"en": "pos neg neutral", "pl": "positive negative neutral"}
+    assert len(clashes(spoken(**twice, de=twice["en"], it=twice["pl"]))) == 1  # two of each naming
+
+
+def test_a_rare_label_that_other_languages_lack_is_no_clash() -> None:
+    common = spoken(en="net text", de="net text") * 10
+    rare = [("en", ["hamradio"]), ("de", ["ocaml"])]
+    assert clashes(common + rare) == []
+    assert len(clashes(common + 10 * rare)) == 1
 
 
 def test_rows_without_a_language_clash_with_none(
@@ -368,10 +383,10 @@ def test_rows_without_a_language_clash_with_none(
 ) -> None:
     options = ClassifyOptions(tags={"language": Column(column="lang")})
     task = Classify("it", options, text, {"labels": ["a", "b", "c"]})
-    spoken = {"a": "de", "b": None, "c": "en"}
-    rows = [{"text": "x", "label": label, "lang": lang} for label, lang in spoken.items()]
-    task.look_over(rows[:2])
+    of = {"a": "de", "b": None, "c": "en"}
+    rows = [{"text": "x", "label": label, "lang": lang} for label, lang in of.items()]
+    task.look_over(rows[:2] * 9)
     assert not caplog.records
-    task.look_over(rows)
-    assert "the rows in de alone have the label 'a'" in caplog.text
+    task.look_over(rows * 9)
+    assert "the rows in de have the label 'a' and none of them has 'c'" in caplog.text
     assert "None" not in caplog.text

@@ -251,6 +251,35 @@ def test_stages_hand_the_encoder_on(tiny_recipe: dict[str, Any], tmp_path: Path)
     assert "stages/pretrain/bundle" in recipe
 
 
+def test_a_later_stage_has_its_teacher_before_the_first_begins(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    tasks = tiny_recipe.pop("tasks")
+    run = tmp_path / "run"
+    tiny_recipe["stages"] = {
+        "first": {"tasks": {"mood": tasks["mood"]}},
+        "then": {"tasks": {"mood": {**tasks["mood"], "teacher": "no/such/bundle"}}},
+    }
+    with pytest.raises(UserError, match="task mood: its teacher no/such/bundle: there is no folder"):
+        unmask.train(tiny_recipe, run)
+    assert not run.exists()
+    tiny_recipe["stages"]["then"]["tasks"]["mood"]["teacher"] = f"{run}/stages/first/bundle"
+    assert unmask.train(tiny_recipe, run).scores  # made on the way
+
+
+def test_tags_that_were_hardly_meant_so_are_said(
+    tiny_recipe: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tags = tiny_recipe["tasks"]["mood"]["tags"]
+    tags["language"] |= {"names": {"xx": "de", "english": "en"}}
+    tiny_recipe["tasks"]["words"]["tags"] = {"language": "lang", "domain": "text"}
+    unmask.train(tiny_recipe, tmp_path / "run", ["train.steps=1"])
+    assert "task mood: tags.language names 'english', which no row has in 'lang'" in caplog.text
+    assert "names 'xx'" not in caplog.text
+    assert "task words: tags.language is the word 'lang' for all rows" in caplog.text
+    assert "tags.domain" not in caplog.text  # a column that is read
+
+
 def test_a_task_goes_on_from_the_head_it_had(
     tiny_recipe: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -155,8 +155,8 @@ def test_what_cannot_be_compared_is_refused(
     recipe: dict[str, Any], reviews: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "twins"
-    with pytest.raises(UserError, match="seeds: 1 say nothing of the chance"):
-        twins(recipe, folder, seeds=1)
+    with pytest.raises(UserError, match="seeds: 0 are none"):
+        twins(recipe, folder, seeds=0)
     one = {**recipe, "tasks": {"mood": recipe["tasks"]["mood"]}}
     with pytest.raises(UserError, match="the recipe has one task, mood"):
         twins(one, folder)
@@ -202,6 +202,32 @@ def test_the_paired_test_knows_a_difference_from_none() -> None:
     apart = paired(np.array([[0.3], [-0.1], [0.1]]) + rng.normal(0, 0.001, size=(3, 1000)))
     assert apart is not None
     assert apart[0] < 0 < apart[1]
+
+
+def test_one_seed_is_a_first_look(recipe: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    folder = tmp_path / "twins"
+    done = CliRunner().invoke(app, ["twins", str(path), "--seeds", "1", "--out", str(folder)])
+    assert done.exit_code == 0, done.output
+    assert "one seed says nothing of the chance in training" in done.output
+    assert "noise" not in done.output
+    found = json.loads((folder / "twins.json").read_text(encoding="utf-8"))
+    for task in found["tasks"]:
+        assert "sd" not in task["alone"]
+        assert task["noise"] is task["exceeds_noise"] is None
+    assert "±" not in (folder / "twins.html").read_text(encoding="utf-8")
+
+
+def test_a_task_that_is_left_has_no_twin(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe["tasks"]["mood"]["class_weights"] = {"pos": 1e39, "neg": 1e39}
+    recipe["train"] |= {"epochs": 4, "batch_tokens": 60, "lost_task": "leave"}
+    found = twins(recipe, tmp_path / "twins", seeds=1)
+    assert found is not None
+    assert [task["task"] for task in found["tasks"]] == ["words"]
+    assert "task mood: its loss alone is not finite, so it has no twin" in found["notes"]
+    with pytest.raises(UserError, match="task mood: the loss is not finite"):
+        twins(recipe, tmp_path / "stops", ["train.lost_task=stop"], seeds=1)
 
 
 def test_a_score_that_is_none_says_why() -> None:

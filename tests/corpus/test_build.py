@@ -21,6 +21,7 @@ from unmask.corpus import matching
 from unmask.corpus.build import build
 from unmask.data.corpus import CorpusRows
 from unmask.data.duplicates import fold
+from unmask.data.sources import Source, read
 from unmask.engines import engine
 from unmask.errors import UserError
 from unmask.inputs.text import TextInput
@@ -45,6 +46,19 @@ def lines(recipe: dict[str, Any]) -> list[str]:
 def bodies(recipe: dict[str, Any]) -> list[dict[str, str]]:
     path = Path(recipe["sources"][1]["path"])
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_documents_are_chosen_by_their_columns(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe["sources"][1] |= {"without": {"language": "en"}, "limit": 20}
+    build(recipe, tmp_path / "german", workers=1)
+    rows = [row for split in ("train", "valid") for row in CorpusRows(tmp_path / "german", split)]
+    of_news = [row for row in rows if row["domain"] == "news"]
+    assert {row["language"] for row in of_news} == {"de"}
+    assert len(of_news) == 20
+    source = Source(path=str(tmp_path / "german"), without={"domain": "films"})
+    left = read(source)
+    assert isinstance(left, CorpusRows)
+    assert {row["domain"] for row in left} == {"news"}
 
 
 def test_every_document_is_there_once_as_the_tokenizer_has_it(

@@ -21,6 +21,16 @@ def message(**options: Any) -> str:
     return str(caught.value)
 
 
+def test_rows_that_nothing_chooses(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,side\na,left\nb,right\n")
+    path = str(tmp_path / "a.csv")
+    assert "has no column 'sides'; did you mean 'side'?" in message(path=path, only={"sides": "x"})
+    said = message(path=path, without={"side": ["left", "right"]})
+    assert said.endswith(
+        "a.csv has no row that `only` and `without` choose; in side there is 'left', 'right'"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [

@@ -43,6 +43,46 @@ def test_csv_values_stay_the_texts_they_are(tmp_path: Path) -> None:
     ]
 
 
+def test_rows_are_chosen_by_the_values_of_columns(tmp_path: Path) -> None:
+    for domain, lang in (("films", "de"), ("films", "en"), ("tweets", "de")):
+        write(tmp_path / domain / f"{lang}.jsonl", '{"n": 1}\n{"n": null}\n{"n": true}\n'[:9])
+    path = f"{tmp_path}/{{domain}}/{{language}}.jsonl"
+
+    def found(**options: Any) -> list[tuple[str, str]]:
+        return [(r["topic"], r["language"]) for r in rows_of(path, **renamed, **options)]
+
+    renamed = {"columns": {"topic": "domain"}}
+    every = [("films", "de"), ("films", "en"), ("tweets", "de")]
+    assert found() == every
+    assert found(only={"topic": "films"}) == every[:2]
+    assert found(only={"topic": "films", "language": ["de", "fr"]}) == every[:1]
+    assert found(without={"topic": "tweets", "language": "en"}) == every[:1]
+    assert found(only={"language": "de"}, limit=1) == every[:1]
+    assert found(only={"language": "de"}, without={"topic": "films"}, limit=1) == every[2:]
+    rows = read(Source(path=path, **renamed, without={"topic": "films"}))
+    assert list(rows.ids) == [2]  # its place in the source
+
+
+def test_values_are_compared_as_texts(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", '{"n": 1, "y": true}\n{"n": 2}\n{"n": null, "y": false}\n')
+    assert [row["n"] for row in rows_of(file, only={"n": ["1", 2]})] == [1, 2]
+    assert [row["n"] for row in rows_of(file, only={"y": True})] == [1]
+    assert [row["n"] for row in rows_of(file, only={"y": ""})] == [2]
+    assert [row["n"] for row in rows_of(file, without={"n": ""})] == [1, 2]
+
+
+def test_what_is_kept_on_disk_serves_every_choice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "IN_MEMORY", 0)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    file = write(tmp_path / "a.csv", "n,side\n1,left\n2,right\n3,left\n")
+    for side, numbers in (("left", ["1", "3"]), ("right", ["2"])):
+        assert [row["n"] for row in rows_of(file, only={"side": side})] == numbers
+        assert [row["n"] for row in rows_of(file, only={"side": side}, limit=1)] == numbers[:1]
+    assert len(list((tmp_path / "cache" / "unmask").iterdir())) == 1
+
+
 def test_csv_takes_a_whole_document_in_a_cell(tmp_path: Path) -> None:
     file = write(tmp_path / "a.csv", "text\n" + "x" * 200_000 + "\n")
     assert len(rows_of(file)[0]["text"]) == 200_000

@@ -50,10 +50,12 @@ def _print(found: Mapping[str, Any]) -> None:
         change, drop = f"{task['difference']:+.4f}", "within noise"
         if task["low"] is not None:
             change += f" ({task['low']:+.3f}–{task['high']:+.3f})"
-        if task["exceeds_noise"]:
-            drop = "more than noise"
-        elif task["difference"] >= 0:
+        if task["difference"] >= 0:
             drop = "none"
+        elif task["noise"] is None:
+            drop = "of one seed"
+        elif task["exceeds_noise"]:
+            drop = "more than noise"
         p = "–" if task["p"] is None else f"{task['p']:.3f}"
         rows.append([*place, figure(task["alone"]), figure(task["together"]), change, p, drop])
     columns = ["task", "split", "metric", "alone", "together", "difference (95 %)", "p", "drop"]

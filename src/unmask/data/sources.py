@@ -15,6 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from unmask.data import media
@@ -33,6 +34,7 @@ HUB = "hub://"
 
 # Files that are larger in all are kept as one Arrow file on disk and mapped, not held in memory.
 IN_MEMORY = 64 << 20  # bytes
+_FEW = 1000  # rows that are looked at to say what values there are
 _LAYOUT = "1"  # of that file; to be raised when a change in this room changes what is read
 
 _Stream = Iterable[tuple[str, pa.RecordBatch]]  # with the name of the file, for messages
@@ -40,6 +42,9 @@ _Stream = Iterable[tuple[str, pa.RecordBatch]]  # with the name of the file, for
 
 def read(source: Source) -> Rows:
     """The rows of a source; a UserError says what keeps them from being read."""
+    if source.choosing:
+        every = source.model_copy(update={"only": {}, "without": {}, "limit": None})
+        return _chosen(read(every), source)
     if is_corpus(source.path):
         return read_corpus(source)
     paths = checked_paths(source)
@@ -55,6 +60,21 @@ def read(source: Source) -> Rows:
     return Rows(list(_shaped(source, origin, held)), origin)
 
 
+def _chosen(rows: Rows, source: Source) -> Rows:
+    """The rows that the source takes, by the values in its columns."""
+    columns = list(dict.fromkeys(source.choosing))
+    require(rows, columns)
+    cells = (dict(zip(columns, own, strict=True)) for own in rows.values(columns))
+    taken = np.fromiter((source.takes(own) for own in cells), bool, len(rows))
+    if not taken.any():
+        some = list(dict.fromkeys(map(str, chain.from_iterable(rows[:_FEW].values(columns)))))
+        raise UserError(
+            f"{rows.origin} has no row that `only` and `without` choose; in "
+            f"{', '.join(columns)} there is {', '.join(map(repr, some[:5]))}"
+        )
+    return rows.pick(taken)[: source.limit]
+
+
 def files_of(paths: list[str]) -> dict[Path, Captures]:
     """The files that some paths name, each once, with what its path says of it."""
     files: dict[Path, Captures] = {}
@@ -67,15 +87,28 @@ def files_of(paths: list[str]) -> dict[Path, Captures]:
 def stream(source: Source, files: dict[Path, Captures], needed: Iterable[str] = ()) -> _Stream:
     """The batches of some files of a source one after another, each with its file's own columns.
 
-    A hub's dataset has no files. Columns that the source renames are renamed. Its first batch must
-    have them, and the columns `needed`; where a later one lacks some, as in JSON lines, they are
-    empty.
+    They hold the rows that the source chooses. A hub's dataset has no files. Columns that the
+    source renames are renamed. Its first batch must have them, and the columns `needed`; where a
+    later one lacks some, as in JSON lines, they are empty.
     """
+    every = _every(source, files, [*needed, *source.choosing])
+    chosen = ((file, _taken(batch, source)) for file, batch in every) if source.choosing else every
+    return _first(chosen, source.limit)
+
+
+def _taken(batch: pa.RecordBatch, source: Source) -> pa.RecordBatch:
+    """The rows of a batch that the source takes."""
+    cells = batch.select(list(dict.fromkeys(source.choosing))).to_pylist()
+    return batch.filter(pa.array([source.takes(row) for row in cells], pa.bool_()))
+
+
+def _every(source: Source, files: dict[Path, Captures], needed: Iterable[str]) -> _Stream:
+    """All batches, with the columns that the source names."""
     paths = checked_paths(source)
     on_hub = paths[0].startswith(HUB)
     found = _hub(source, paths[0]) if on_hub else _stream(files, source.field)
     begun = ""
-    for file, batch in _first(found, source.limit):
+    for file, batch in found:
         known = batch.schema.names
         taken = {*source.columns, *source.columns.values()}
         names = {name: name for name in known if name not in taken} | source.columns

@@ -68,7 +68,7 @@ def compare(
 
     Its interval and `p`, the chance of a difference so large where there is none, are those of a
     paired bootstrap: rows and seeds are drawn again, the same for both models. The noise of the
-    seeds is the standard deviation of the task alone.
+    seeds is the standard deviation of the task alone, None where there is one seed.
     """
     of = {
         "task": task.name,
@@ -82,12 +82,12 @@ def compare(
     if not all(math.isfinite(v) for own in values.values() for v in own):
         reason = task.undefined.get(task.headline, "it is not defined on these rows")
         return {**of, "alone": None, "together": None, "difference": None, "reason": reason}
-    found = {
-        side: {"value": statistics.fmean(own), "sd": statistics.stdev(own), "values": own}
+    found: dict[str, Any] = {
+        side: {"value": statistics.fmean(own), **_deviation(own), "values": own}
         for side, own in values.items()
     }
     change = statistics.fmean(values["together"]) - statistics.fmean(values["alone"])
-    noise = statistics.stdev(values["alone"])
+    noise = found["alone"].get("sd")
     pairs = zip(together, alone, strict=True)
     chance = paired(np.stack([ours.samples - theirs.samples for ours, theirs in pairs]))
     low, high, p, resamples = chance or (None, None, None, None)
@@ -100,5 +100,10 @@ def compare(
         "p": p,
         "resamples": resamples,
         "noise": noise,
-        "exceeds_noise": -change > noise,
+        "exceeds_noise": None if noise is None else -change > noise,
     }
+
+
+def _deviation(values: Sequence[float]) -> dict[str, float]:
+    """Of one value it is not known."""
+    return {"sd": statistics.stdev(values)} if len(values) > 1 else {}

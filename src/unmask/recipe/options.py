@@ -17,6 +17,9 @@ from unmask.recipe.modalities import AudioOptions, ImageOptions
 from unmask.recipe.strict import Strict
 from unmask.recipe.train import TrainOptions
 
+Cell = str | int | float | bool
+Cells = Cell | list[Cell]
+
 
 class Source(Strict):
     """Where rows come from; a bare string in a recipe is its `path`."""
@@ -35,7 +38,26 @@ class Source(Strict):
         None, description="the configuration of a hub dataset, or the part of a built corpus"
     )
     field: str | None = Field(None, description="in JSON or YAML, the key that holds the rows")
-    limit: int | None = Field(None, gt=0, description="only the first rows")
+    only: dict[str, Cells] = Field(
+        default_factory=dict,
+        description="only rows with this value, or one of a list, in each of these columns",
+    )
+    without: dict[str, Cells] = Field(
+        default_factory=dict,
+        description="no rows with this value, or one of a list, in any of these columns",
+    )
+    limit: int | None = Field(None, gt=0, description="only the first rows, of those chosen")
+
+    @property
+    def choosing(self) -> tuple[str, ...]:
+        """The columns by which rows are chosen."""
+        return (*self.only, *self.without)
+
+    def takes(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row is one of those chosen; an empty cell is the empty value."""
+        return all(_said(row.get(c)) in _listed(v) for c, v in self.only.items()) and not any(
+            _said(row.get(c)) in _listed(v) for c, v in self.without.items()
+        )
 
     @model_validator(mode="before")
     @classmethod
@@ -48,6 +70,14 @@ class Source(Strict):
     ) -> dict[str, Any]:
         texts = {"type": "array", "items": {"type": "string"}}
         return {"anyOf": [{"type": "string"}, texts, handler(schema)]}
+
+
+def _said(cell: Any) -> str:
+    return "" if cell is None else str(cell)
+
+
+def _listed(values: Cells) -> list[str]:
+    return [str(value) for value in (values if isinstance(values, list) else [values])]
 
 
 class Column(Strict):
@@ -65,7 +95,7 @@ class Column(Strict):
 
     def named(self, cell: Any) -> str | None:
         """The tag's value of a cell of its column; an empty one, as in a CSV, has none."""
-        said = "" if cell is None else str(cell)
+        said = _said(cell)
         found = self.names.get(said, said)
         return found if found.strip() else None
 

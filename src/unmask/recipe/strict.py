@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Strict(BaseModel):
-    """Typed, immutable, and closed to keys that it does not know."""
+    """Typed, immutable, closed to keys that it does not know, and its numbers finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False
+    )

@@ -2,23 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from unmask.recipe import Column, TaskOptions
+
+log = logging.getLogger("unmask")
+
+_ENOUGH = 3.0  # rows with a label that one would expect, so that to have none is hardly chance
 
 
-def clashes(labels: Mapping[str, set[str]]) -> list[str]:
-    """Of each language's labels: those that look as if others had them by other names, a line each.
+def look_for_clashes(
+    name: str,
+    options: TaskOptions,
+    rows: Sequence[Mapping[str, Any]],
+    labels_of: Callable[[Mapping[str, Any]], Collection[str]],
+) -> None:
+    """Say where the languages of a task's rows have labels that clash, if a column tells them."""
+    language = options.tags.get("language")
+    if isinstance(language, Column):
+        told = ((spoken, labels_of(row)) for row in rows if (spoken := language.of(row)))
+        for line in clashes(told):
+            log.warning("task %s: %s", name, line)
 
-    A language that lacks a label is nothing to mention, nor is one that has a label more. But where
-    it has some that no other has, and lacks some that others have, they may be the same. The
-    language's own name is none of these: there the label is the language.
+
+def clashes(rows: Iterable[tuple[str, Collection[str]]]) -> list[str]:
+    """Of rows with their language and labels: those labels that may be the same, a line a clash.
+
+    Two labels may, where no language has both, and both are missed: by their share in the languages
+    that have them, some other would have three rows with them. A label that is the language's own
+    name is none of these.
     """
-    said = []
-    for language, own in sorted(labels.items()):
-        others = set().union(*(found for name, found in labels.items() if name != language))
-        alone, lacking = sorted(own - others - {language}), sorted(others - own)
-        if alone and lacking:
-            said.append(
-                f"the rows in {language} alone have the label {alone[0]!r}, and none of them has "
-                f"{lacking[0]!r}: if these mean the same, give them one name"
+    total: Counter[str] = Counter()
+    found: dict[str, Counter[str]] = defaultdict(Counter)  # of each label, rows by language
+    for language, labels in rows:
+        total[language] += 1
+        for label in set(labels):
+            found[label][language] += 1
+    missed = {
+        label: {x for x in total.keys() - own.keys() if _expected(own, total, x) >= _ENOUGH}
+        for label, own in found.items()
+        if own.keys() != {label}
+    }
+    said: dict[tuple[str, str], str] = {}
+    for one, other in combinations(sorted(label for label, where in missed.items() if where), 2):
+        ours, theirs = found[one].keys(), found[other].keys()
+        if not ours & theirs and theirs & missed[one] and ours & missed[other]:
+            who = ", ".join(sorted(ours)), ", ".join(sorted(theirs))
+            line = (
+                f"the rows in {who[0]} have the label {one!r} and none of them has {other!r}, "
+                f"which those in {who[1]} have: if these mean the same, give them one name"
             )
-    return said
+            said.setdefault((min(who), max(who)), line)
+    return list(said.values())
+
+
+def _expected(own: Counter[str], total: Counter[str], language: str) -> float:
+    """How many rows of a language would have a label if it were as common as where there is any."""
+    return total[language] * own.total() / sum(total[x] for x in own)

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from unmask.batch import Batch, Example
 from unmask.encoder import Hidden
 from unmask.errors import UserError
-from unmask.recipe import Column
 from unmask.tasks.base import (
     Answer,
     Draw,
@@ -31,7 +30,7 @@ from unmask.tasks.base import (
     said_of,
 )
 from unmask.tasks.calibration import calibrated, fit_temperature, fit_vector
-from unmask.tasks.clashes import clashes
+from unmask.tasks.clashes import look_for_clashes
 from unmask.tasks.imitation import towards, towards_each
 from unmask.tasks.known import Score
 from unmask.tasks.label_cells import asked_label, labels_of
@@ -210,16 +209,9 @@ class Classify(PooledTask[ClassifyOptions, LabelAnswer]):
 
     def look_over(self, rows: Sequence[Row]) -> None:
         """Say where languages have labels that may be the same by other names."""
-        language = self.options.tags.get("language")
-        if not isinstance(language, Column):
-            return
-        found: dict[str, set[str]] = {}
-        for row in rows:
-            if (spoken := language.of(row)) is not None:  # a picture has none
-                own = found.setdefault(spoken, set())
-                own.update(_labels(self.name, self.options, row))
-        for line in clashes(found):
-            log.warning("task %s: %s", self.name, line)
+        look_for_clashes(
+            self.name, self.options, rows, lambda row: _labels(self.name, self.options, row)
+        )
 
     def examples(self, row: Row, draw: Draw) -> list[Example]:
         sequence = self.sequence(row, draw)

@@ -18,6 +18,7 @@ from unmask.encoder import Encoder, HeadConfig, Hidden, LabelHead
 from unmask.errors import UserError
 from unmask.recipe import TaskOptions
 from unmask.tasks.base import Draw, Outputs, Row, Task, placed, said_of
+from unmask.tasks.clashes import look_for_clashes
 from unmask.tasks.entries import entries
 from unmask.tasks.imitation import towards
 from unmask.tasks.spans_of_tags import OUTSIDE, PLAIN, Span, Tagset, scheme
@@ -127,6 +128,15 @@ class Tag(Task[TagOptions, TagAnswer]):
         for where, row in placed(rows, split):
             with said_of(f"{where}: task {self.name}"):
                 self._gold(row, self._source(row))
+
+    def look_over(self, rows: Sequence[Row]) -> None:
+        """Say where languages have labels that may be the same by other names."""
+        look_for_clashes(
+            self.name,
+            self.options,
+            rows,
+            lambda row: {span.label for span in self._gold(row, self._source(row))},
+        )
 
     def examples(self, row: Row, draw: Draw) -> Iterator[Example]:
         with said_of(f"task {self.name}"):

@@ -137,7 +137,7 @@ class Loop:
                     stop.go(int(asked))
             if stop.asked:  # since the last look
                 stop.go(stop.asked)
-        self.guard.end()
+        self.guard.end(meter.steps)
         return self.folder / "checkpoints" / checkpoint.BEST if self.best > -math.inf else self.last
 
     @property

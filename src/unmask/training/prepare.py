@@ -22,6 +22,7 @@ from unmask.tasks import KINDS, Draw, Task, row_rng
 from unmask.tasks.base import said_of
 from unmask.training.centroids import begin_at_centroids
 from unmask.training.int8 import texts_of
+from unmask.training.odd_tags import warn_of_odd_tags
 from unmask.training.start import start_of
 from unmask.training.teacher import Teacher, teachers_of
 
@@ -81,6 +82,7 @@ def prepare(run: Run, device: torch.device, resumed: Model | None = None) -> Pre
         heads = {name: heads.get(name) or start.head(name) for name in tasks}
     model = Model(start.encoder, start.text, tasks, heads, _pooling(tasks, start))
     prepared = _ready(model, run, splits, device)
+    warn_of_odd_tags(run.tasks, splits)
     for name, rows in trains.items():
         model.tasks[name].look_over(rows)
         if name not in known:
@@ -99,6 +101,11 @@ def _ready(model: Model, run: Run, splits: dict[str, Splits], device: torch.devi
             )
         if run.train.frozen and model.tasks[name].inward:
             raise UserError(f"task {name}: kind distil teaches the trunk, which is frozen")
+        if run.train.frozen and adapter is None and getattr(run.tasks[name], "reverse", None):
+            raise UserError(
+                f"task {name}: with `reverse` the encoder unlearns its labels, and train.frozen "
+                "lets it learn nothing; leave one of them out"
+            )
         if run.train.parallel == "shard" and model.tasks[name].inward:
             raise UserError(
                 f"task {name}: kind distil looks into layers whose weights are whole; set "

@@ -28,6 +28,7 @@ from unmask.training.folder import check_recipe, check_room, clear, finished, fo
 from unmask.training.loop import Loop, evaluate
 from unmask.training.prepare import Prepared, prepare
 from unmask.training.processes import Processes, joined
+from unmask.training.teacher import look_for_teachers
 
 log = logging.getLogger("unmask")
 
@@ -81,6 +82,7 @@ def train(
     for later in list(runs.values())[1:]:
         for task, options in later.tasks.items():
             split_rows(task, options, later.train.seed)
+        look_for_teachers(later.tasks, folder)
     trained: Trained | None = None
     with joined(runs[last].train.device) as processes:
         for stage, run in runs.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from unmask.batch import Batch
 from unmask.errors import UserError
 from unmask.loading import load
 from unmask.model import Model
+from unmask.recipe import TaskOptions
 from unmask.tasks import Task
 from unmask.tasks.base import said_of
 
@@ -63,6 +65,15 @@ def teachers_of(
         _check(task, own, teacher, model, f"task {name}: its teacher {source}")
         found[name] = Teacher(teacher, own, task.options.teacher_share)
     return found
+
+
+def look_for_teachers(tasks: Mapping[str, TaskOptions], folder: Path) -> None:
+    """Refuse a stage to come whose teachers are not there, unless the run itself will make them."""
+    for name, options in tasks.items():
+        source = options.teacher
+        if source is not None and not Path(source).absolute().is_relative_to(folder.absolute()):
+            with said_of(f"task {name}: its teacher {source}"):
+                load(source)
 
 
 def _of_kind(name: str, task: Task[Any, Any], teacher: Model, source: str) -> Task[Any, Any]:

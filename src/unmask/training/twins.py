@@ -10,7 +10,7 @@ import json
 import logging
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from unmask.evaluation.pairs import Scored, compare, held_rows, scored
 from unmask.model import Model
 from unmask.recipe import NewTokenizer, Run
 from unmask.tasks import OPTIONS
+from unmask.training.guard import LostError
 from unmask.training.processes import first_process
 from unmask.training.run import train
 from unmask.training.stream import MixedStream
@@ -42,11 +43,17 @@ class Twins:
     run: Run
     folder: Path
     seeds: Sequence[int]
+    lost: set[str] = field(default_factory=set)  # tasks whose twin cannot be trained
+
+    @property
+    def held(self) -> list[str]:
+        """The tasks that have rows to be compared on."""
+        return [n for n, o in self.run.tasks.items() if o.test is not None or o.valid is not None]
 
     @property
     def compared(self) -> list[str]:
-        """The tasks that have rows to be compared on."""
-        return [n for n, o in self.run.tasks.items() if o.test is not None or o.valid is not None]
+        """Those of them that have a twin."""
+        return [name for name in self.held if name not in self.lost]
 
     def together(self, seed: int) -> Path:
         """The run folder of all tasks."""
@@ -92,8 +99,8 @@ def twins(
     goes on. The result is plain data, also in `twins.json` and, to be read, in `twins.html`; it is
     None in all processes but the first.
     """
-    if seeds < 2:
-        raise UserError(f"seeds: {seeds} say nothing of the chance in training; give 2 at least")
+    if seeds < 1:
+        raise UserError(f"seeds: {seeds} are none; give 2 at least, or 1 for a first look")
     data = recipe.read(source if isinstance(source, Mapping) else Path(source), changes)
     runs = recipe.parse(data, OPTIONS)
     if len(runs) > 1:
@@ -147,7 +154,15 @@ def _train_all(own: Twins) -> dict[str, float]:
         for task in own.compared:
             number += 1
             log.info("run %d of %d: %s alone, seed %d", number, total, task, seed)
-            train(own.of_one(task, seed, sizes[task]), own.alone(task, seed), resume=True)
+            try:
+                train(own.of_one(task, seed, sizes[task]), own.alone(task, seed), resume=True)
+            except LostError as error:
+                if own.run.train.lost_task != "leave":
+                    raise
+                log.warning("%s alone: %s", task, error)
+                own.lost.add(task)
+    if not own.compared:
+        raise UserError("no task has a twin: no loss of theirs is finite")
     return sizes
 
 
@@ -208,10 +223,19 @@ def _report(own: Twins, sizes: Mapping[str, float], name: str | None) -> dict[st
 
 def _notes(own: Twins, tasks: Sequence[Mapping[str, Any]]) -> list[str]:
     """What to know before one reads the figures."""
-    notes = [
+    notes = []
+    if len(own.seeds) == 1:
+        notes.append(
+            "one seed says nothing of the chance in training: intervals are of the rows alone, and "
+            "another seed may turn a small difference around"
+        )
+    notes += [
         f"task {task}: it has no held-out rows, so it has no twin"
         for task in own.run.tasks
-        if task not in own.compared
+        if task not in own.held
+    ]
+    notes += [
+        f"task {task}: its loss alone is not finite, so it has no twin" for task in sorted(own.lost)
     ]
     notes += [
         f"task {task}: the encoder unlearns its labels together with the others, so a drop is what "

@@ -78,6 +78,7 @@ ENGLISH = {
     "below": "worse by more than seed noise",
     "within": "worse, within seed noise",
     "no_drop": "no worse",
+    "one_seed": "worse, of one seed",
     "metric": "Metric",
     "score": "Score",
     "interval": "95 % interval",
