@@ -418,8 +418,14 @@ def test_wide_beams_find_the_best_text(
         rows.feed(torch.arange(V))
         second = constraints.alone(rows.log_p, torch.zeros(V, dtype=torch.long))
         total = first[:, None] + second
-        total[task.pieces.end] = -torch.inf
-        found = max(float(first[task.pieces.end]), float(total.max()))
+        end = task.pieces.end
+        total[end] = -torch.inf
+        rows.select(torch.arange(V).repeat_interleave(V))
+        rows.feed(torch.arange(V).repeat(V))
+        third = constraints.alone(rows.log_p, torch.zeros(V * V, dtype=torch.long))
+        ends = torch.where(third.argmax(1) == end, third[:, end], 0.0).view(V, V)
+        ends[:, end] = 0  # these have ended before
+        found = max(float(first[end]), float((total + ends).max()))
     assert best.log_p == pytest.approx(found, abs=1e-4)
 
 
@@ -448,6 +454,29 @@ def test_seeds_decide_what_is_drawn(text: TextInput, make_encoder: Callable[...,
     assert texts[0] != texts[1]
     (answer,) = model.predict("it", "red", temperature=1.5, top=4)
     assert len({t.text for t in answer.texts}) > 1
+
+
+def test_in_parallel_no_banned_text_is_left_at_the_end(
+    text: TextInput, make_encoder: Callable[..., Encoder]
+) -> None:
+    model = with_model(make(text, mode="parallel"), make_encoder, "classic")
+    head: Any = model.head("it")
+    with torch.no_grad():
+        head.lengths.bias[8] = 100.0
+    banned: list[str] = []
+    for _ in range(6):  # what is written in place of one is banned in turn
+        found = [a.texts[0] for a in model.predict("it", SOURCES, banned=banned)]
+        known = [model.task("it").pieces.of(said).tolist() for said in banned]  # type: ignore[attr-defined]
+        for written in found:
+            own = [model.text.tokenizer.token_to_id(p) for p in written.pieces]
+            assert len(own) == 8
+            for ids in known:
+                assert all(own[i : i + len(ids)] != ids for i in range(len(own)))
+        pieces = [model.text.tokenizer.token_to_id(p) for p in found[0].pieces[1:3]]
+        banned.append(model.text.decode(pieces))
+    assert len({tuple(model.text.encode(said).ids) for said in banned}) > 1
+    (given,) = model.predict("it", "red", banned=["the film"], prefix="the film")
+    assert given.texts[0].pieces[:2] == ("the", "film")  # it was asked for
 
 
 def test_what_may_not_be_written_is_not(
@@ -512,6 +541,8 @@ def test_options_are_checked(text: TextInput, make_encoder: Callable[..., Encode
         ({"top": 2}, "as many beams, or a temperature"),
         ({"mode": "parallel"}, "was not learnt; train with `mode: both`"),
         ({"prefix": "the film " * 20}, "leaves no room"),
+        ({"prefix": "the film", "longest": 2}, r"leaves no room .* 2 pieces, of 2 at most"),
+        ({"longest": 13}, "longest 13: texts of 12 pieces at most were learnt"),
         ({"seed": -1}, "seed: "),
         ({"prefix": "the Привет"}, "vocabulary lacks, 'Привет'"),
     ):
@@ -525,6 +556,11 @@ def test_options_are_checked(text: TextInput, make_encoder: Callable[..., Encode
         both.predict("it", "red", mode="parallel", lengths=2, top=3)
     with pytest.raises(ValueError, match="decode: mode 'parallel' was not learnt"):
         make(text, decode={"mode": "parallel"})  # before hours of training
+    task = make(text, decode={"prefix": "the film " * 20})
+    with pytest.raises(UserError, match="leaves no room"):
+        task.look_over([{"en": "red", "de": "blue"}])
+    with pytest.raises(UserError, match="top is for `predict`"):
+        list(model.write("it", "red", top=2, beams=2))
 
 
 # ---- streaming ----
@@ -588,9 +624,55 @@ def test_empty_sources_and_limits(text: TextInput, make_encoder: Callable[..., E
     empty, full = model.predict("it", [" ", "the cat"], longest=1, banned=["x"])
     assert (empty.short, empty.unfinished, empty.texts[0].log_probability) == ("", False, 0.0)
     assert len(full.texts[0].pieces) <= 1
-    assert full.unfinished == (len(full.texts[0].pieces) == 1)
     assert full.columns()["unfinished"] == full.unfinished
     assert list(model.write("it", "")) == [""]
+
+
+@pytest.mark.parametrize("how", [{}, {"beams": 3}])
+def test_a_text_that_ends_at_the_limit_is_whole(
+    text: TextInput, make_encoder: Callable[..., Encoder], how: dict[str, Any]
+) -> None:
+    model = with_model(make(text), make_encoder, "classic")
+    (answer,) = model.predict("it", "the cat", **how)
+    assert answer.unfinished
+    task = model.tasks["it"]
+    assert isinstance(task, Generate)
+    pieces, n = task.pieces, 4
+    whole = left_to_right.Rows.log_p
+
+    def ends(rows: Rows) -> torch.Tensor:
+        """What the model says, but that a text ends behind so many pieces and not before."""
+        log_p: Any = whole.fget(rows)  # type: ignore[attr-defined]
+        done = rows.position[0] == first + n
+        log_p[:, pieces.end] = 0.0 if done else -torch.inf
+        return log_p
+
+    (prompt,) = prompts(task, ["the cat"])
+    first = prompt.prefix
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rows, "log_p", property(ends))
+        found = {m: model.predict("it", "the cat", longest=m, **how)[0] for m in (n - 1, n, n + 1)}
+    assert {m: a.unfinished for m, a in found.items()} == {n - 1: True, n: False, n + 1: False}
+    assert found[n].texts == found[n + 1].texts
+    assert len(found[n].texts[0].pieces) == n
+
+
+def test_what_cannot_be_seen_is_an_empty_source(
+    text: TextInput, make_encoder: Callable[..., Encoder]
+) -> None:
+    model = with_model(make(text), make_encoder, "classic")
+    (answer,) = model.predict("it", "\u200b \u2060")
+    assert (answer.short, answer.texts[0].log_probability) == ("", 0.0)
+
+
+def test_in_parallel_the_end_of_a_long_beginning_is_gone_on_with(
+    text: TextInput, make_encoder: Callable[..., Encoder]
+) -> None:
+    model = with_model(make(text, target=None, mode="parallel"), make_encoder, "classic")
+    (answer,) = model.predict("it", "cat " * 30 + "dog")
+    assert answer.texts[0].pieces[:6] == ("cat",) * 5 + ("dog",)
+    assert 6 <= len(answer.texts[0].pieces) <= 12
+    assert answer.dropped
 
 
 def test_rows_that_teach_nothing_are_left_out_and_counted(
@@ -823,13 +905,14 @@ def test_commands(
     rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
     assert [row["de"] for row in rows] == [de for _, de in PAIRS]
     assert all(len(row["candidates"]) == 2 for row in rows)
-    long, how = "the cat " * 90, ("--option", "longest=1", "--option", "prefix=die katze")
+    long, how = "the cat " * 90, ("--option", "longest=2", "--option", "prefix=die")
     code, shown, said = command("write", bundle, long, *how)
-    (expected,) = unmask.load(bundle).predict("translate", long, longest=1, prefix="die katze")
+    (expected,) = unmask.load(bundle).predict("translate", long, longest=2, prefix="die")
     assert (code, shown) == (0, expected.short + "\n")
     assert said.splitlines() == expected.marks
-    assert expected.unfinished
     assert "was cut to" in said
+    code, shown, said = command("write", bundle, PAIRS[0][0], "--option", "longest=1")
+    assert (code, len(shown.split())) == (0, 1)
     assert "unfinished" in said
     code, _, said = command("write", bundle, "the cat", "--option", "beams")
     assert (code, said.count("\n")) == (2, 1)

@@ -260,7 +260,7 @@ def test_a_later_stage_has_its_teacher_before_the_first_begins(
         "first": {"tasks": {"mood": tasks["mood"]}},
         "then": {"tasks": {"mood": {**tasks["mood"], "teacher": "no/such/bundle"}}},
     }
-    with pytest.raises(UserError, match="task mood: its teacher no/such/bundle: there is no folder"):
+    with pytest.raises(UserError, match="task mood: its teacher no/such/bundle: there"):
         unmask.train(tiny_recipe, run)
     assert not run.exists()
     tiny_recipe["stages"]["then"]["tasks"]["mood"]["teacher"] = f"{run}/stages/first/bundle"
@@ -371,7 +371,7 @@ def test_nan_stops_the_run_and_is_named(
         Mlm, "loss", lambda self, outputs, batch: outputs["logits"].sum() * math.nan
     )
     with pytest.raises(
-        UserError, match=r"none of the run's 6 updates could be taken: .* not finite"
+        UserError, match=r"task words: the loss was not finite in any of its 6 updates"
     ):
         unmask.train(tiny_recipe, tmp_path / "run")
 

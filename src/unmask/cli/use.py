@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unmask.cli.corpus import Engine
 
 if TYPE_CHECKING:
-    from unmask.model import Model
-    from unmask.tasks import Task, TextAnswer
+    from unmask.tasks import TextAnswer
 
 Bundle = Annotated[str, typer.Argument(help="A bundle, a Hugging Face folder or a hub id.")]
 Texts = Annotated[
@@ -77,7 +76,7 @@ def predict(
         columns = dict.fromkeys(column for one in tasks for column in one.options.inputs)
         asked = {"tasks": [one.name for one in tasks], "columns": [*columns], "options": options}
         found = bulk("predict", bundle, model, input, output, asked, engine, workers, part)
-        _say_cut(found.cut, found.rows, tasks, model)
+        _say_cut(found.cut, found.rows)
         if json:
             print_json({"output": str(output), **vars(found)})
         return
@@ -86,7 +85,7 @@ def predict(
         answers = model.predict([one.name for one in tasks], rows, progress=advance, **options)
     records = [beside(row, own) for row, own in zip(rows, answers, strict=True)]
     cut = sum(any(answer.dropped for answer in own.values()) for own in answers)
-    _say_cut(cut, len(rows), tasks, model)
+    _say_cut(cut, len(rows))
     if output:
         write_rows(records, output)
     if json:
@@ -110,13 +109,10 @@ def predict(
             typer.echo(f"task {one.name}: {promise.says}", err=True)
 
 
-def _say_cut(cut: int, rows: int, tasks: Sequence[Task[Any, Any]], model: Model) -> None:
-    """Say how many rows were too long for their tasks."""
+def _say_cut(cut: int, rows: int) -> None:
+    """Say how many rows were too long."""
     if cut:
-        most = model.text.max_length
-        limits = sorted({one.options.max_length or most for one in tasks} or {most})
-        said = " or ".join(map(str, limits))
-        typer.echo(f"{cut} of {rows} texts were cut to {said} tokens", err=True)
+        typer.echo(f"{cut} of {rows} texts were too long, and were cut", err=True)
 
 
 def write(
@@ -222,7 +218,7 @@ def embed(
         model.encode([], width=width)  # which refuses a width that there is not
         asked = {"columns": [column], "width": width, "modality": modality}
         found = bulk("embed", bundle, model, input, output, asked, engine, workers, part)
-        _say_cut(found.cut, found.rows, (), model)
+        _say_cut(found.cut, found.rows)
         return
     rows = read_rows(texts, input, [(column,)])
     cells = texts_of(rows, column) if modality == "text" else [{modality: r[column]} for r in rows]

@@ -70,7 +70,8 @@ class Generate(Task[GenerateOptions, TextAnswer]):
         return Writer(self.lessons, self.pieces)
 
     def look_over(self, rows: Sequence[Row]) -> None:
-        """Say what of the training rows cannot be learnt from."""
+        """Say what of the training rows cannot be learnt from, and refuse a prefix without room."""
+        self.lessons.begin(self.lessons.prompt(rows[0], self.options.max_length), self.decoding({}))
         survey(self.lessons, rows)
 
     def examples(self, row: Row, draw: Draw) -> Iterator[Example]:
@@ -187,7 +188,7 @@ class Generate(Task[GenerateOptions, TextAnswer]):
         """The recipe's way to write, with these changes; checked against what was learnt."""
         decode = self.options.decode.changed(self.name, options)
         try:
-            return decode.settled(self.options.mode)
+            return decode.settled(self.options.mode, self.options.target_length)
         except ValueError as error:
             raise UserError(f"task {self.name}: {error}") from None
 
@@ -210,6 +211,8 @@ class Generate(Task[GenerateOptions, TextAnswer]):
         self, encoder: Encoder, head: nn.Module, example: Example, options: Mapping[str, Any]
     ) -> Generator[str, None, TextAnswer]:
         """The text for one prompt in parts, as it is written; what is returned is the answer."""
+        if options.get("top", 1) != 1:
+            raise UserError(f"task {self.name}: top is for `predict`: a stream shows one text")
         decode = self.decoding({**options, "top": 1})
         text = yield from self.writer.stream(self._pen(encoder, head), example.notes, decode)
         return self._answer(example, None, (text,))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -57,6 +57,13 @@ class Constraints:
                 if banned := self._next(ids):
                     row[banned] = -torch.inf
         return log_p
+
+    def broken(self, ids: list[int]) -> Iterator[tuple[int, int]]:
+        """Where a banned text of several pieces stands: from, and to."""
+        for banned in self.sequences:
+            for start in range(len(ids) - len(banned) + 1):
+                if tuple(ids[start : start + len(banned)]) == banned:
+                    yield start, start + len(banned)
 
     def _next(self, ids: list[int]) -> list[int]:
         """What would complete a banned text, or repeat a stretch."""

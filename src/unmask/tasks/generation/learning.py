@@ -73,7 +73,7 @@ class Lessons:
         source = self.pieces.text.encode(texts[0], pair, limit - room)
         return Prompt(
             source.ids, source.kinds, np.zeros(0, dtype=np.int64), room=room - 1,
-            dropped=source.dropped, empty=not texts[-1].strip(),
+            dropped=source.dropped, empty=not (source.sides == len(texts) - 1).any(),
             unknown=self.pieces.lacking(source, texts), origin=source,
         )  # fmt: skip
 
@@ -115,16 +115,19 @@ class Lessons:
                 f"task {self.task}: the prefix {options.prefix!r} has what the vocabulary lacks, "
                 f"{words}: no text can begin so; write it in other words"
             )
-        room = prompt.room
+        room, most = prompt.room, self.options.target_length
         if options.mode == "parallel":
-            room = min(room, self.options.target_length)
+            if self.options.target is None:
+                prompt = _shortened(prompt, max(most // 2, 1))
+            room = min(room, most)
         if options.longest is not None:
             room = min(room, len(prompt.begun) + options.longest)
         begun = np.append(prompt.begun, forced)
-        if len(forced) and len(begun) >= prompt.room:
+        if len(forced) and len(begun) >= room:
             raise UserError(
-                f"task {self.task}: the prefix {options.prefix!r} leaves no room to write; shorten "
-                "it, or train with a larger target_length"
+                f"task {self.task}: the prefix {options.prefix!r} leaves no room to write: with it "
+                f"a text has {len(begun)} pieces, of {room} at most; shorten it, or allow more "
+                "(`longest`, or `target_length` in training)"
             )
         if options.copy_source:
             return replace(prompt, begun=begun, room=room)
@@ -146,6 +149,12 @@ class Lessons:
     def _room(self, limit: int) -> int:
         """Positions that are kept for a target and its end: at most half of a sequence."""
         return max(min(self.options.target_length + 1, limit // 2), 2)
+
+
+def _shortened(prompt: Prompt, most: int) -> Prompt:
+    """The prompt with the end of a long beginning, which leaves room to write behind it."""
+    cut = max(len(prompt.begun) - most, 0)
+    return replace(prompt, begun=prompt.begun[cut:], dropped=prompt.dropped + cut)
 
 
 def survey(lessons: Lessons, rows: Sequence[Mapping[str, Any]]) -> None:

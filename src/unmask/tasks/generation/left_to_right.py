@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from zlib import crc32
 
@@ -59,12 +60,14 @@ def steps(
             chosen, chances = first[:, 0], values[:, 0].tolist()
         left = []
         for k, (n, token) in enumerate(zip(live, chosen.tolist(), strict=True)):
-            drafts[n].log_p += chances[k]
             drafts[n].ended = token == pieces.end
+            full = len(drafts[n].ids) == prompts[which[n]].room  # it may only end
+            if full and not drafts[n].ended:
+                continue
+            drafts[n].log_p += chances[k]
             if not drafts[n].ended:
                 drafts[n].ids.append(token)
-                if len(drafts[n].ids) < prompts[which[n]].room:
-                    left.append(k)
+                left.append(k)
         yield drafts
         if left:
             order = rows.keep(left)
@@ -80,7 +83,8 @@ def search(
 ) -> list[list[Draft]]:
     """Beam search: for each prompt the `beams` texts that ended first among the best.
 
-    A text that is as long as it may be counts too, where fewer than `beams` have ended.
+    A text that is as long as it may be counts too, where fewer than `beams` have ended; it has
+    ended where that is likeliest.
     """
     W, V = options.beams, pen.vocabulary
     constraints = Constraints(pieces, options, prompts, V)
@@ -100,9 +104,18 @@ def search(
         tokens = which.view(len(live), -1).gather(1, best.indices)
         parts = (best.values, best.indices // each, tokens)  # (R, 2 * W)
         ranked = zip(*(part.tolist() for part in parts), strict=True)
+        first = values[:, 0].view(-1, W).tolist(), which[:, 0].view(-1, W).tolist()
         going: dict[int, list[tuple[float, int, int]]] = {}  # by row
         for k, (i, row) in enumerate(zip(live, ranked, strict=True)):
             given = len(prompts[i].begun)
+            if len(beams[i][0]) == prompts[i].room:  # they may only end
+                texts = zip(beams[i], scores[k].tolist(), *(x[k] for x in first), strict=True)
+                for ids, score, value, token in [t for t in texts if t[1] > -math.inf]:
+                    ended = token == pieces.end
+                    log_p = score + value if ended else score
+                    found[i].append(Draft(ids, given, log_p, ended))
+                found[i] = found[i][:W]
+                continue
             grown: list[tuple[float, int, int]] = []  # log-probability, beam, piece
             for rank, (value, beam, token) in enumerate(zip(*row, strict=True)):
                 if value == -torch.inf or len(grown) == W:
@@ -111,14 +124,10 @@ def search(
                     grown.append((value, beam, token))
                 elif rank < W:
                     found[i].append(Draft(beams[i][beam], given, value, ended=True))
-            texts = [[*beams[i][beam], token] for _, beam, token in grown]
-            if not grown or len(texts[0]) >= prompts[i].room:
-                missing = W - len(found[i])
-                drafts = [Draft(t, given, g[0]) for t, g in zip(texts, grown, strict=True)]
-                found[i] += drafts[: max(missing, 0)]
-            elif len(found[i]) < W:
+            if grown and len(found[i]) < W:
+                longer = [[*beams[i][beam], token] for _, beam, token in grown]
                 spare = W - len(grown)  # beams that nothing can follow
-                beams[i] = texts + [texts[0]] * spare
+                beams[i] = longer + [longer[0]] * spare
                 going[k] = grown + [(-torch.inf, *grown[0][1:])] * spare
         if going:
             order = rows.keep(list(going))

@@ -90,22 +90,50 @@ def in_rounds(
     chances = torch.zeros(canvas.ids.shape, device=pen.device)
     masked = ~canvas.given
     free = masked.sum(1)  # (R,)
-    for number in range(1, options.rounds + 1):
+    barred: dict[tuple[int, int], set[int]] = {}  # pieces that no longer may stand at a place
+
+    def fill() -> None:
+        """Choose all masked pieces at once."""
         canvas.ids[masked] = mask
         grid = canvas.grid(masked, pen.kind)
         hidden = pen.see(grid, cache)
         cache.rewind(columns)
         allowed = constraints.alone(pen.log_p(hidden), canvas.which[grid.wanted_owner])
         allowed[:, pieces.end] = -torch.inf  # the length is known
+        for n, place in enumerate(masked.nonzero().tolist() if barred else ()):
+            allowed[n, list(barred.get((place[0], place[1]), ()))] = -torch.inf
         values, which = best_of(allowed, 1)
         canvas.ids[masked], chances[masked] = which[:, 0], values[:, 0]
+
+    for number in range(1, options.rounds + 1):
+        fill()
         again = (free * _share(number / options.rounds, options)).long()  # (R,)
         if not again.any():
             break
         doubt = chances.masked_fill(canvas.given, torch.inf)
         place = doubt.argsort(dim=1, stable=True).argsort(dim=1)  # 0 is the least certain
         masked = place < again[:, None]
+    while wrong := _broken(canvas, constraints, chances):
+        masked = torch.zeros_like(canvas.given)
+        for r, t in wrong:
+            barred.setdefault((r, t), set()).add(int(canvas.ids[r, t]))
+            masked[r, t] = True
+        fill()
     return chances
+
+
+def _broken(canvas: Canvas, constraints: Constraints, chances: Tensor) -> list[tuple[int, int]]:
+    """Of each row with a banned text, the least certain place in it that was chosen."""
+    if not constraints.sequences:
+        return []
+    found: list[tuple[int, int]] = []
+    rows = zip(canvas.ids.tolist(), canvas.given.tolist(), canvas.length.tolist(), strict=True)
+    for r, (ids, given, length) in enumerate(rows):
+        for start, end in constraints.broken(ids[:length]):
+            if chosen := [t for t in range(start, end) if not given[t]]:
+                found.append((r, min(chosen, key=lambda t: float(chances[r, t]))))
+                break
+    return found
 
 
 def _share(over: float, options: DecodeOptions) -> float:
