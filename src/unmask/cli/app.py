@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from unmask.cli import convert, learn, tokenizer, trust, use
+from unmask.cli.compare import compare
 from unmask.cli.corpus import corpus
 from unmask.cli.doctor import doctor
 from unmask.cli.explain import explain, probe
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command()(learn.init)
 app.command()(learn.train)
 app.command("eval")(learn.evaluate)
+app.command()(compare)
 app.command()(twins)
 app.command()(shrink)
 app.command()(trust.calibrate)

@@ -52,10 +52,14 @@ def held_rows(task: str, options: TaskOptions, seeds: Sequence[int]) -> list[Hel
 
 def scored(model: Model, name: str, held: Held) -> Scored:
     """What a model scores on the rows of its seed."""
-    task = model.task(name)
+    return scored_as(model, model.task(name), held)
+
+
+def scored_as(model: Model, task: Task[Any, Any], held: Held) -> Scored:
+    """The same of a task of its that reads the rows in another way than it was taught."""
     (judged,) = judge(model, [(task, held.rows)])
     if not any(one.answers for one in judged):
-        raise UserError(f"task {name}: no row of its {held.split} split has anything to score")
+        raise UserError(f"task {task.name}: no row of its {held.split} split has anything to score")
     answers, rows, _ = laid_out(judged)
     value = task.score(answers, rows)[task.headline]
     return Scored(value, headline_samples(task, judged, held.salt))
