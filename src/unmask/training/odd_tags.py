@@ -23,8 +23,7 @@ def warn_of_odd_tags(tasks: Mapping[str, TaskOptions], splits: Mapping[str, Spli
         for tag, value in options.tags.items():
             where = f"task {name}: tags.{tag}"
             if isinstance(value, Column):
-                known = {str(cell) for rows in read for cell in _cells(rows, value)}
-                for odd in sorted(value.names.keys() - known):
+                for odd in sorted(_unmet(value, read)):
                     log.warning("%s names %r, which no row has in %r", where, odd, value.column)
             elif _unread(value, options, read):
                 log.warning(
@@ -36,9 +35,14 @@ def warn_of_odd_tags(tasks: Mapping[str, TaskOptions], splits: Mapping[str, Spli
                 )
 
 
-def _cells(rows: Rows, tag: Column) -> list[object]:
-    """What stands in a tag's column, if any of it is to be named otherwise."""
-    return [cell for (cell,) in rows.values([tag.column])] if tag.names else []
+def _unmet(tag: Column, read: list[Rows]) -> set[str]:
+    """The values that a tag names and no row has; rows are looked at until all were met."""
+    left = set(tag.names)
+    for rows in read:
+        cells = rows.values([tag.column])
+        while left and (cell := next(cells, None)) is not None:
+            left.discard(str(cell[0]))
+    return left
 
 
 def _unread(word: str, options: TaskOptions, read: list[Rows]) -> bool:

@@ -127,11 +127,17 @@ def _broken(canvas: Canvas, constraints: Constraints, chances: Tensor) -> list[t
     if not constraints.sequences:
         return []
     found: list[tuple[int, int]] = []
-    rows = zip(canvas.ids.tolist(), canvas.given.tolist(), canvas.length.tolist(), strict=True)
-    for r, (ids, given, length) in enumerate(rows):
+    rows = zip(
+        *(x.tolist() for x in (canvas.ids, canvas.given, canvas.length, chances)), strict=True
+    )
+    for r, (ids, given, length, sure) in enumerate(rows):
         for start, end in constraints.broken(ids[:length]):
-            if chosen := [t for t in range(start, end) if not given[t]]:
-                found.append((r, min(chosen, key=lambda t: float(chances[r, t]))))
+            # Where nothing else may stand either, nothing is left to choose.
+            chosen = {
+                t: p for t in range(start, end) if not given[t] and (p := sure[t]) > -math.inf
+            }
+            if chosen:
+                found.append((r, min(chosen, key=chosen.__getitem__)))
                 break
     return found
 
