@@ -133,11 +133,9 @@ def _broken(canvas: Canvas, constraints: Constraints, chances: Tensor) -> list[t
     for r, (ids, given, length, sure) in enumerate(rows):
         for start, end in constraints.broken(ids[:length]):
             # Where nothing else may stand either, nothing is left to choose.
-            chosen = {
-                t: p for t in range(start, end) if not given[t] and (p := sure[t]) > -math.inf
-            }
+            chosen = [t for t in range(start, end) if not given[t] and sure[t] > -math.inf]
             if chosen:
-                found.append((r, min(chosen, key=chosen.__getitem__)))
+                found.append((r, min(chosen, key=sure.__getitem__)))
                 break
     return found
 
