@@ -95,9 +95,7 @@ def test_what_cannot_be_compared_is_refused(
     with pytest.raises(UserError, match=r"no task of the recipe \(other\) stands in all bundles"):
         comparison([one], [one], path)
     (one / "recipe.yaml").unlink()
-    with pytest.raises(
-        UserError, match="was not trained by a recipe: say which"
-    ):
+    with pytest.raises(UserError, match="was not trained by a recipe: say which"):
         comparison([one], [one])
 
 
