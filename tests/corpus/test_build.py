@@ -22,10 +22,12 @@ from unmask.corpus.build import build
 from unmask.data.corpus import CorpusRows
 from unmask.data.duplicates import fold
 from unmask.data.sources import Source, read
+from unmask.data.splits import split_rows
 from unmask.engines import engine
 from unmask.errors import UserError
 from unmask.inputs.text import TextInput
 from unmask.inputs.vocabulary import wordpiece
+from unmask.tasks import OPTIONS
 
 HERE = Path(__file__).parent
 
@@ -59,6 +61,11 @@ def test_documents_are_chosen_by_their_columns(recipe: dict[str, Any], tmp_path:
     left = read(source)
     assert isinstance(left, CorpusRows)
     assert {row["domain"] for row in left} == {"news"}
+    options = OPTIONS["mlm"](kind="mlm", train=source, valid=0.1)
+    splits = split_rows("words", options, 0)
+    for rows in (splits.train, splits.valid):
+        assert rows is not None
+        assert {row["domain"] for row in rows} == {"news"}
 
 
 def test_every_document_is_there_once_as_the_tokenizer_has_it(

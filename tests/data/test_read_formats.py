@@ -45,7 +45,7 @@ def test_csv_values_stay_the_texts_they_are(tmp_path: Path) -> None:
 
 def test_rows_are_chosen_by_the_values_of_columns(tmp_path: Path) -> None:
     for domain, lang in (("films", "de"), ("films", "en"), ("tweets", "de")):
-        write(tmp_path / domain / f"{lang}.jsonl", '{"n": 1}\n{"n": null}\n{"n": true}\n'[:9])
+        write(tmp_path / domain / f"{lang}.jsonl", '{"n": 1}\n')
     path = f"{tmp_path}/{{domain}}/{{language}}.jsonl"
 
     def found(**options: Any) -> list[tuple[str, str]]:
@@ -68,7 +68,18 @@ def test_values_are_compared_as_texts(tmp_path: Path) -> None:
     assert [row["n"] for row in rows_of(file, only={"n": ["1", 2]})] == [1, 2]
     assert [row["n"] for row in rows_of(file, only={"y": True})] == [1]
     assert [row["n"] for row in rows_of(file, only={"y": ""})] == [2]
+    table = write(tmp_path / "a.csv", "y,n\ntrue,1\nTrue,2\nfalse,3\n")
+    assert [row["n"] for row in rows_of(table, only={"y": True})] == ["1", "2"]
+    parquet.write_table(pa.table({"year": [1999.0, 2000.5]}), tmp_path / "a.parquet")
+    assert rows_of(tmp_path / "a.parquet", without={"year": 1999}) == [{"year": 2000.5}]
     assert [row["n"] for row in rows_of(file, without={"n": ""})] == [1, 2]
+
+
+def test_a_value_that_no_row_has_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = write(tmp_path / "a.csv", "n,lang\n1,no\n2,sv\n")
+    assert len(rows_of(file, without={"lang": [False, "sv"]})) == 1
+    assert "a.csv: no row has False in column 'lang', by which some are chosen" in caplog.text
+    assert "'sv'" not in caplog.text
 
 
 def test_what_is_kept_on_disk_serves_every_choice(

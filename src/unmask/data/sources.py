@@ -8,6 +8,7 @@ Files with different columns are laid together; a row has None where its file ha
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
@@ -19,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from unmask.data import media
+from unmask.data.choosing import Choice
 from unmask.data.columns import aligned, plain, with_constants
 from unmask.data.corpus import is_corpus, read_corpus
 from unmask.data.paths import Captures, find
@@ -29,6 +31,8 @@ from unmask.files import new_file
 from unmask.recipe import Source
 
 __all__ = ["Rows", "Source", "hold_out", "read", "require"]
+
+log = logging.getLogger("unmask")
 
 HUB = "hub://"
 
@@ -42,9 +46,9 @@ _Stream = Iterable[tuple[str, pa.RecordBatch]]  # with the name of the file, for
 
 def read(source: Source) -> Rows:
     """The rows of a source; a UserError says what keeps them from being read."""
-    if source.choosing:
+    if source.only or source.without:
         every = source.model_copy(update={"only": {}, "without": {}, "limit": None})
-        return _chosen(read(every), source)
+        return chosen(read(every), source)
     if is_corpus(source.path):
         return read_corpus(source)
     paths = checked_paths(source)
@@ -60,18 +64,22 @@ def read(source: Source) -> Rows:
     return Rows(list(_shaped(source, origin, held)), origin)
 
 
-def _chosen(rows: Rows, source: Source) -> Rows:
-    """The rows that the source takes, by the values in its columns."""
-    columns = list(dict.fromkeys(source.choosing))
+def chosen(rows: Rows, source: Source) -> Rows:
+    """The rows that the source takes, by the values in its columns; odd values are said."""
+    choice = Choice.of(source)
+    columns = list(choice.columns)
     require(rows, columns)
     cells = (dict(zip(columns, own, strict=True)) for own in rows.values(columns))
-    taken = np.fromiter((source.takes(own) for own in cells), bool, len(rows))
+    taken = np.fromiter((choice.takes(own) for own in cells), bool, len(rows))
     if not taken.any():
         some = list(dict.fromkeys(map(str, chain.from_iterable(rows[:_FEW].values(columns)))))
         raise UserError(
             f"{rows.origin} has no row that `only` and `without` choose; in "
             f"{', '.join(columns)} there is {', '.join(map(repr, some[:5]))}"
         )
+    for column, value in choice.unmet(source):
+        log.warning("%s: no row has %r in column %r, by which some are chosen; YAML reads a bare "
+                    "no, on or 007 as no text: quote it", rows.origin, value, column)  # fmt: skip
     return rows.pick(taken)[: source.limit]
 
 
@@ -91,15 +99,17 @@ def stream(source: Source, files: dict[Path, Captures], needed: Iterable[str] = 
     source renames are renamed. Its first batch must have them, and the columns `needed`; where a
     later one lacks some, as in JSON lines, they are empty.
     """
-    every = _every(source, files, [*needed, *source.choosing])
-    chosen = ((file, _taken(batch, source)) for file, batch in every) if source.choosing else every
-    return _first(chosen, source.limit)
+    choice = Choice.of(source)
+    every = _every(source, files, [*needed, *choice.columns])
+    if choice.columns:
+        every = ((file, _taken(batch, choice)) for file, batch in every)
+    return _first(every, source.limit)
 
 
-def _taken(batch: pa.RecordBatch, source: Source) -> pa.RecordBatch:
-    """The rows of a batch that the source takes."""
-    cells = batch.select(list(dict.fromkeys(source.choosing))).to_pylist()
-    return batch.filter(pa.array([source.takes(row) for row in cells], pa.bool_()))
+def _taken(batch: pa.RecordBatch, choice: Choice) -> pa.RecordBatch:
+    """The rows of a batch that are chosen."""
+    cells = batch.select(list(choice.columns)).to_pylist()
+    return batch.filter(pa.array([choice.takes(row) for row in cells], pa.bool_()))
 
 
 def _every(source: Source, files: dict[Path, Captures], needed: Iterable[str]) -> _Stream:

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 
 from unmask.data.corpus import CorpusRows
-from unmask.data.sources import Rows, hold_out, read, require
+from unmask.data.sources import Rows, chosen, hold_out, read, require
 from unmask.errors import UserError
 from unmask.recipe import Source, TaskOptions
 
@@ -32,7 +32,8 @@ def split_rows(name: str, options: TaskOptions, seed: int) -> Splits:
             if train is None:
                 continue
             if isinstance(train, CorpusRows):
-                parts[split] = _held_by_corpus(name, train, split)
+                assert options.train is not None
+                parts[split] = _held_by_corpus(name, train, options.train, split)
                 continue
             train, held = hold_out(train, source, list(options.held_by), seed)
             log.info("task %s: %d of its rows are held out as %s", name, len(held), split)
@@ -42,7 +43,7 @@ def split_rows(name: str, options: TaskOptions, seed: int) -> Splits:
     return Splits(train, parts.get("valid"), parts.get("test"))
 
 
-def _held_by_corpus(name: str, train: CorpusRows, split: str) -> CorpusRows:
+def _held_by_corpus(name: str, train: CorpusRows, source: Source, split: str) -> Rows:
     """A corpus was split when it was built: what it held out is to choose by."""
     if split != "valid":
         raise UserError(
@@ -50,12 +51,14 @@ def _held_by_corpus(name: str, train: CorpusRows, split: str) -> CorpusRows:
             f"`{split}: {{path: {train.origin}, split: valid}}` and `valid: null`, or other rows"
         )
     try:
-        held = CorpusRows(train.folder, "valid", train.group)
+        held: Rows = CorpusRows(train.folder, "valid", train.group)
     except UserError:
         raise UserError(
             f"task {name}: {train.origin} was built without a held-out part; "
             "set `valid: null`, or build it with `held_out`"
         ) from None
+    if source.only or source.without:
+        held = chosen(held, source.model_copy(update={"limit": None}))
     log.info("task %s: %d documents that the corpus held out are its valid rows", name, len(held))
     return held
 

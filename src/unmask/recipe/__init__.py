@@ -3,6 +3,7 @@
 from unmask.recipe.modalities import AudioOptions, Augmentation, Disturbance, ImageOptions
 from unmask.recipe.options import (
     AdapterOptions,
+    Cells,
     Column,
     EncoderOptions,
     Inputs,
@@ -21,6 +22,7 @@ __all__ = [
     "AdapterOptions",
     "AudioOptions",
     "Augmentation",
+    "Cells",
     "Column",
     "Disturbance",
     "EncoderOptions",

@@ -48,17 +48,6 @@ class Source(Strict):
     )
     limit: int | None = Field(None, gt=0, description="only the first rows, of those chosen")
 
-    @property
-    def choosing(self) -> tuple[str, ...]:
-        """The columns by which rows are chosen."""
-        return (*self.only, *self.without)
-
-    def takes(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row is one of those chosen; an empty cell is the empty value."""
-        return all(_said(row.get(c)) in _listed(v) for c, v in self.only.items()) and not any(
-            _said(row.get(c)) in _listed(v) for c, v in self.without.items()
-        )
-
     @model_validator(mode="before")
     @classmethod
     def _bare(cls, value: Any) -> Any:
@@ -70,14 +59,6 @@ class Source(Strict):
     ) -> dict[str, Any]:
         texts = {"type": "array", "items": {"type": "string"}}
         return {"anyOf": [{"type": "string"}, texts, handler(schema)]}
-
-
-def _said(cell: Any) -> str:
-    return "" if cell is None else str(cell)
-
-
-def _listed(values: Cells) -> list[str]:
-    return [str(value) for value in (values if isinstance(values, list) else [values])]
 
 
 class Column(Strict):
@@ -95,7 +76,7 @@ class Column(Strict):
 
     def named(self, cell: Any) -> str | None:
         """The tag's value of a cell of its column; an empty one, as in a CSV, has none."""
-        said = _said(cell)
+        said = "" if cell is None else str(cell)
         found = self.names.get(said, said)
         return found if found.strip() else None
 

@@ -42,15 +42,14 @@ def clashes(rows: Iterable[tuple[str, Collection[str]]]) -> list[str]:
         total[language] += 1
         for label in set(labels):
             found[label][language] += 1
-    missed = {
-        label: {x for x in total.keys() - own.keys() if _expected(own, total, x) >= _ENOUGH}
-        for label, own in found.items()
-        if own.keys() != {label}
-    }
+    alike: dict[tuple[frozenset[str], frozenset[str]], str] = {}  # the first label of those held
+    for label, own in sorted(found.items()):  # and missed by the same languages
+        missed = {x for x in total.keys() - own.keys() if _expected(own, total, x) >= _ENOUGH}
+        if missed and own.keys() != {label}:
+            alike.setdefault((frozenset(own), frozenset(missed)), label)
     said: dict[tuple[str, str], str] = {}
-    for one, other in combinations(sorted(label for label, where in missed.items() if where), 2):
-        ours, theirs = found[one].keys(), found[other].keys()
-        if not ours & theirs and theirs & missed[one] and ours & missed[other]:
+    for ((ours, ours_miss), one), ((theirs, theirs_miss), other) in combinations(alike.items(), 2):
+        if not ours & theirs and theirs & ours_miss and ours & theirs_miss:
             who = ", ".join(sorted(ours)), ", ".join(sorted(theirs))
             line = (
                 f"the rows in {who[0]} have the label {one!r} and none of them has {other!r}, "

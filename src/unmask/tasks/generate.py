@@ -71,7 +71,9 @@ class Generate(Task[GenerateOptions, TextAnswer]):
 
     def look_over(self, rows: Sequence[Row]) -> None:
         """Say what of the training rows cannot be learnt from, and refuse a prefix without room."""
-        self.lessons.begin(self.lessons.prompt(rows[0], self.options.max_length), self.decoding({}))
+        decode = self.decoding({})
+        self._check_longest(decode)
+        self.lessons.begin(self.lessons.prompt(rows[0], self.options.max_length), decode)
         survey(self.lessons, rows)
 
     def examples(self, row: Row, draw: Draw) -> Iterator[Example]:
@@ -187,10 +189,21 @@ class Generate(Task[GenerateOptions, TextAnswer]):
     def decoding(self, options: Mapping[str, Any]) -> DecodeOptions:
         """The recipe's way to write, with these changes; checked against what was learnt."""
         decode = self.options.decode.changed(self.name, options)
+        if "longest" in options:
+            self._check_longest(decode)
         try:
-            return decode.settled(self.options.mode, self.options.target_length)
+            return decode.settled(self.options.mode)
         except ValueError as error:
             raise UserError(f"task {self.name}: {error}") from None
+
+    def _check_longest(self, decode: DecodeOptions) -> None:
+        """Refuse to promise longer texts than a task with a target learns to write."""
+        most = self.options.target_length
+        if self.options.target is not None and decode.longest is not None and decode.longest > most:
+            raise UserError(
+                f"task {self.name}: longest {decode.longest}: it writes {most} pieces at most; "
+                "train with a larger target_length"
+            )
 
     def _write(
         self, decode: DecodeOptions, encoder: Encoder, head: nn.Module, own: Sequence[Example]

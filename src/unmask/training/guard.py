@@ -100,23 +100,17 @@ class Guard:
         return True
 
     def end(self, step: int) -> None:
-        """Refuse to call a run, or a task, trained in which not one update could be taken."""
+        """Refuse to call a run trained in which no update could be taken; say what was lost."""
         never = [n for n, own in self.finite.items() if not any(own) and n not in self.left]
-        if self.leave and len(self.left) + len(never) < len(self.tasks):
-            for name in never:
-                log.warning("task %s: its loss was never finite, so it has learnt nothing", name)
-                self.left[name] = step
-        elif never:
+        if not self.taken and self.finite:
+            lost = f"the loss of task {', '.join(never)} is" if never else "their gradients are"
             raise LostError(
-                f"task {', '.join(never)}: the loss was not finite in any of its "
-                f"{len(self.finite[never[0]])} updates, so nothing was learnt; lower "
+                f"none of the run's updates could be taken: {lost} not finite; lower "
                 "train.learning_rate or set train.precision=fp32"
             )
-        if not self.taken and self.lost:
-            raise LostError(
-                f"none of the run's {len(self.lost)} updates could be taken: their gradients are "
-                "not finite; lower train.learning_rate or set train.precision=fp32"
-            )
+        for name in never:
+            log.warning("task %s: its loss was never finite, so it has learnt nothing", name)
+            self.left[name] = step
 
     def state(self) -> dict[str, Any]:
         """What `load` needs to go on exactly, as plain JSON."""
@@ -129,10 +123,10 @@ class Guard:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state`; an older one does not have the tasks' own losses."""
+        """Go on from a `state`; an older one has other counts of what was lost, which are left."""
         self.taken = state["taken"]
         self.norms = list(state["norms"])
-        self.lost = [one if isinstance(one, int) else one[0] for one in state["lost"]]
+        self.lost = [one for one in state["lost"] if isinstance(one, int)]
         self.finite = {name: list(own) for name, own in state.get("finite", {}).items()}
         self.left = dict(state.get("left", {}))
 

@@ -41,7 +41,7 @@ def _unmet(tag: Column, read: list[Rows]) -> set[str]:
     for rows in read:
         cells = rows.values([tag.column])
         while left and (cell := next(cells, None)) is not None:
-            left.discard(str(cell[0]))
+            left.discard("" if cell[0] is None else str(cell[0]))
     return left
 
 

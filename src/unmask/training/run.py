@@ -79,10 +79,13 @@ def train(
     reuse_freed_memory()
     *early, last = runs
     places = {**{stage: folder / "stages" / stage for stage in early}, last: folder}
-    for later in list(runs.values())[1:]:
+    made: list[Path] = []  # on the way, before the stage that is looked at
+    for stage, later in list(runs.items())[1:]:
         for task, options in later.tasks.items():
             split_rows(task, options, later.train.seed)
-        look_for_teachers(later.tasks, folder)
+        made.append(places[list(places)[len(made)]] / "bundle")
+        if not (resume and bundle.is_bundle(places[stage] / "bundle")):
+            look_for_teachers(later.tasks, made)
     trained: Trained | None = None
     with joined(runs[last].train.device) as processes:
         for stage, run in runs.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,11 +67,12 @@ def teachers_of(
     return found
 
 
-def look_for_teachers(tasks: Mapping[str, TaskOptions], folder: Path) -> None:
-    """Refuse a stage to come whose teachers are not there, unless the run itself will make them."""
+def look_for_teachers(tasks: Mapping[str, TaskOptions], made: Collection[Path]) -> None:
+    """Refuse a stage to come whose teachers are not there, unless they are made before it."""
+    to_come = {path.resolve() for path in made}
     for name, options in tasks.items():
         source = options.teacher
-        if source is not None and not Path(source).absolute().is_relative_to(folder.absolute()):
+        if source is not None and Path(source).resolve() not in to_come:
             with said_of(f"task {name}: its teacher {source}"):
                 load(source)
 

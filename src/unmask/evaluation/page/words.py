@@ -60,10 +60,10 @@ ENGLISH = {
     "twins": "Together and alone",
     "by_task": "What togetherness costs each task",
     "twins_help": (
-        "Each task was trained alone, and all of them together, with several seeds: means with the "
-        "standard deviation over seeds. A drop is said where it is larger than the deviation of "
-        "the task alone. The difference has a 95 % interval, and p is the chance of one as large "
-        "where there is none: rows and seeds are drawn again, the same for both."
+        "Each task was trained alone, and all of them together, with these seeds; of several there "
+        "are means with the standard deviation. A drop is said where it is larger than the "
+        "deviation of the task alone. The difference has a 95 % interval, and p is the chance of "
+        "one as large where there is none: rows and seeds are drawn again, the same for both."
     ),
     "seeds": "Seeds",
     "weights": "Weights",

@@ -64,6 +64,8 @@ class Lessons:
         if self.options.target is None:
             begun = self.pieces.of(texts[0])
             most = max(limit - 1 - room, 1)
+            if self.options.mode != "left_to_right":  # it knows no longer texts
+                most = max(min(most, self.options.target_length // 2), 1)
             kept = begun[max(len(begun) - most, 0) :]
             return Prompt(
                 np.array([self.pieces.begin]), np.zeros(1, dtype=np.int64), kept,
@@ -115,11 +117,9 @@ class Lessons:
                 f"task {self.task}: the prefix {options.prefix!r} has what the vocabulary lacks, "
                 f"{words}: no text can begin so; write it in other words"
             )
-        room, most = prompt.room, self.options.target_length
+        room = prompt.room
         if options.mode == "parallel":
-            if self.options.target is None:
-                prompt = _shortened(prompt, max(most // 2, 1))
-            room = min(room, most)
+            room = min(room, self.options.target_length)
         if options.longest is not None:
             room = min(room, len(prompt.begun) + options.longest)
         begun = np.append(prompt.begun, forced)
@@ -149,12 +149,6 @@ class Lessons:
     def _room(self, limit: int) -> int:
         """Positions that are kept for a target and its end: at most half of a sequence."""
         return max(min(self.options.target_length + 1, limit // 2), 2)
-
-
-def _shortened(prompt: Prompt, most: int) -> Prompt:
-    """The prompt with the end of a long beginning, which leaves room to write behind it."""
-    cut = max(len(prompt.begun) - most, 0)
-    return replace(prompt, begun=prompt.begun[cut:], dropped=prompt.dropped + cut)
 
 
 def survey(lessons: Lessons, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -86,11 +86,8 @@ class DecodeOptions(Strict):
             raise UserError(f"task {task}: {where + ': ' if where else ''}{said}") from None
         return found
 
-    def settled(self, learnt: str, most: int) -> DecodeOptions:
-        """With the mode that a task has learnt, of texts of so many pieces at most.
-
-        A ValueError says why it cannot write so.
-        """
+    def settled(self, learnt: str) -> DecodeOptions:
+        """With the mode that a task has learnt; a ValueError where it cannot write so."""
         mode = self.mode or ("parallel" if learnt == "parallel" else "left_to_right")
         if learnt not in (mode, "both"):
             raise ValueError(f"mode {mode!r} was not learnt; train with `mode: both` for it")
@@ -99,8 +96,6 @@ class DecodeOptions(Strict):
             raise ValueError(f"{wrong[0]} is for writing from left to right")
         if mode == "parallel" and self.top > self.lengths:
             raise ValueError(f"top {self.top}: so many texts need as many lengths")
-        if self.longest is not None and self.longest > most:
-            raise ValueError(f"longest {self.longest}: texts of {most} pieces at most were learnt")
         if mode == "left_to_right" and self.top > self.beams and not self.temperature:
             raise ValueError(f"top {self.top}: so many texts need as many beams, or a temperature")
         return self.model_copy(update={"mode": mode})
@@ -139,7 +134,7 @@ class GenerateOptions(TaskOptions):
         if self.target is None and len(self.inputs) > 1:
             raise ValueError("input: without a target there is one column, the text itself")
         try:
-            self.decode.settled(self.mode, self.target_length)
+            self.decode.settled(self.mode)
         except ValueError as error:
             raise ValueError(f"decode: {error}") from None
         return self

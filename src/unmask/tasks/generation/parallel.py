@@ -101,7 +101,7 @@ def in_rounds(
         allowed = constraints.alone(pen.log_p(hidden), canvas.which[grid.wanted_owner])
         allowed[:, pieces.end] = -torch.inf  # the length is known
         for n, place in enumerate(masked.nonzero().tolist() if barred else ()):
-            allowed[n, list(barred.get((place[0], place[1]), ()))] = -torch.inf
+            allowed[n, list(barred[place[0], place[1]])] = -torch.inf
         values, which = best_of(allowed, 1)
         canvas.ids[masked], chances[masked] = which[:, 0], values[:, 0]
 
