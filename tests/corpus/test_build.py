@@ -50,13 +50,20 @@ def bodies(recipe: dict[str, Any]) -> list[dict[str, str]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_documents_are_chosen_by_their_columns(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_documents_are_chosen_by_their_columns(
+    recipe: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     recipe["sources"][1] |= {"without": {"language": "en"}, "limit": 20}
     build(recipe, tmp_path / "german", workers=1)
     rows = [row for split in ("train", "valid") for row in CorpusRows(tmp_path / "german", split)]
     of_news = [row for row in rows if row["domain"] == "news"]
     assert {row["language"] for row in of_news} == {"de"}
     assert len(of_news) == 20
+    assert "gives no document" not in caplog.text
+    recipe["sources"][1]["only"] = {"language": "fr"}
+    build(recipe, tmp_path / "none", workers=1)
+    assert "`sources.1` (" in caplog.text
+    assert "b.jsonl) gives no document" in caplog.text
     source = Source(path=str(tmp_path / "german"), without={"domain": "films"})
     left = read(source)
     assert isinstance(left, CorpusRows)

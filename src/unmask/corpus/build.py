@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,7 @@ def build(
                 why = _nothing(work)
                 _clear(folder)  # nothing in it is worth going on with
                 raise UserError(why)
+            _warn_of_empty(work)
             _each(run, "sketch", sketch_block, folder, len(work.blocks))
             room = (memory - _BASE) // workers - _BASE
             files.write_json(folder / "parts.json", parts(work, room))
@@ -94,6 +96,17 @@ def _each(run: Run, name: str, stage: Stage, folder: Path, units: int) -> None:
     with progress.bar(name, units, unit="units") as advance:
         for _ in run(stage, folder, units):
             advance(1)
+
+
+def _warn_of_empty(work: Work) -> None:
+    """Say which of several sources gave no document, as where `only` chooses none."""
+    read = Counter[int]()
+    for number, unit in enumerate(work.plan["units"]):
+        groups = files.read_json(work.read(number))["groups"].values()
+        read[unit["source"]] += sum(group["read"] for group in groups)
+    for number, source in enumerate(work.recipe.sources):
+        if not read[number]:
+            log.warning("`sources.%d` (%s) gives no document", number, source.path)
 
 
 def _workers(memory: int, wanted: int | None) -> int:
