@@ -23,7 +23,7 @@ def compare(
 
     Example: unmask compare runs/new/bundle --than runs/old/bundle
     """
-    from unmask.cli.output import print_json, print_table
+    from unmask.cli.output import difference, print_json, print_table
     from unmask.evaluation.comparison import comparison
     from unmask.evaluation.scores import figure
 
@@ -37,10 +37,6 @@ def compare(
         if task["difference"] is None:
             rows.append([*place, f"– ({task['reason']})", "", "", ""])
             continue
-        change = f"{task['difference']:+.4f}"
-        if task["low"] is not None:
-            change += f" ({task['low']:+.3f}–{task['high']:+.3f})"
-        p = "–" if task["p"] is None else f"{task['p']:.3f}"
-        rows.append([*place, figure(task["theirs"]), figure(task["ours"]), change, p])
+        rows.append([*place, figure(task["theirs"]), figure(task["ours"]), *difference(task)])
     columns = ["task", "split", "metric", "rows", "than", "this", "difference (95 %)", "p"]
     print_table("", columns, rows)

@@ -34,6 +34,14 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     Console(width=width).print(table)
 
 
+def difference(task: Mapping[str, Any]) -> tuple[str, str]:
+    """Two cells of what two models differ by: the difference with its interval, and its chance."""
+    change = f"{task['difference']:+.4f}"
+    if task["low"] is not None:
+        change += f" ({task['low']:+.3f}–{task['high']:+.3f})"
+    return change, "–" if task["p"] is None else f"{task['p']:.3f}"
+
+
 def print_scores(records: Sequence[Mapping[str, Any]]) -> None:
     """Scores as a table, one a line with its interval; what a line shares with the last is blank.
 

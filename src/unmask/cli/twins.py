@@ -38,7 +38,7 @@ def twins(
 
 def _print(found: Mapping[str, Any]) -> None:
     """Each task alone and together, and what the models take."""
-    from unmask.cli.output import print_table
+    from unmask.cli.output import difference, print_table
     from unmask.evaluation.scores import figure
 
     rows: list[list[object]] = []
@@ -47,17 +47,15 @@ def _print(found: Mapping[str, Any]) -> None:
         if task["difference"] is None:
             rows.append([*place, f"– ({task['reason']})", "", "", "", ""])
             continue
-        change, drop = f"{task['difference']:+.4f}", "within noise"
-        if task["low"] is not None:
-            change += f" ({task['low']:+.3f}–{task['high']:+.3f})"
+        drop = "within noise"
         if task["difference"] >= 0:
             drop = "none"
         elif task["noise"] is None:
             drop = "of one seed"
         elif task["exceeds_noise"]:
             drop = "more than noise"
-        p = "–" if task["p"] is None else f"{task['p']:.3f}"
-        rows.append([*place, figure(task["alone"]), figure(task["together"]), change, p, drop])
+        sides = figure(task["alone"]), figure(task["together"])
+        rows.append([*place, *sides, *difference(task), drop])
     columns = ["task", "split", "metric", "alone", "together", "difference (95 %)", "p", "drop"]
     print_table("", columns, rows)
     weights, seconds = found["weights"], found["seconds"]
