@@ -19,7 +19,7 @@ class Choice:
 
     only: dict[str, frozenset[str]]
     without: dict[str, frozenset[str]]
-    met: set[tuple[str, str]] = field(default_factory=set)  # columns and values
+    met: set[tuple[str, str]] = field(default_factory=set)  # columns, and values of theirs here
 
     @classmethod
     def of(cls, source: Source) -> Choice:
@@ -34,11 +34,15 @@ class Choice:
 
     def takes(self, row: Mapping[str, Any]) -> bool:
         """Whether a row is taken."""
-        said = {column: _said(row.get(column)) for column in self.columns}
-        self.met.update(said.items())
-        return all(said[c] in own for c, own in self.only.items()) and not any(
-            said[c] in own for c, own in self.without.items()
-        )
+        only = self._named(row, self.only)
+        without = self._named(row, self.without)
+        self.met.update(only.items(), without.items())
+        return len(only) == len(self.only) and not without
+
+    def _named(self, row: Mapping[str, Any], own: Mapping[str, frozenset[str]]) -> dict[str, str]:
+        """The columns of a row whose values are among those named for them, and these."""
+        said = ((column, _said(row.get(column)), values) for column, values in own.items())
+        return {column: value for column, value, values in said if value in values}
 
     def unmet(self, source: Source) -> list[tuple[str, Any]]:
         """The columns and values of a source's choice that no row has had."""
