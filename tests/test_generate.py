@@ -52,6 +52,15 @@ def with_model(task: Generate, make_encoder: Callable[..., Encoder], style: str)
     return Model(encoder, task.text, {"it": task}, {"it": task.build(encoder)})
 
 
+def of_length(n: int, text: TextInput, make_encoder: Callable[..., Encoder]) -> Model:
+    """A model that writes in parallel, and takes all texts to have so many pieces."""
+    model = with_model(make(text, mode="parallel"), make_encoder, "classic")
+    head: Any = model.head("it")
+    with torch.no_grad():
+        head.lengths.bias[n] = 100.0
+    return model
+
+
 def rng(i: int = 0) -> np.random.Generator:
     return row_rng(0, "it", 0, i)
 
@@ -459,10 +468,7 @@ def test_seeds_decide_what_is_drawn(text: TextInput, make_encoder: Callable[...,
 def test_in_parallel_no_banned_text_is_left_at_the_end(
     text: TextInput, make_encoder: Callable[..., Encoder]
 ) -> None:
-    model = with_model(make(text, mode="parallel"), make_encoder, "classic")
-    head: Any = model.head("it")
-    with torch.no_grad():
-        head.lengths.bias[8] = 100.0
+    model = of_length(8, text, make_encoder)
     banned: list[str] = []
     for _ in range(6):  # what is written in place of one is banned in turn
         found = [a.texts[0] for a in model.predict("it", SOURCES, banned=banned)]
@@ -742,10 +748,7 @@ def test_what_the_vocabulary_lacks_and_what_has_no_end_is_marked(
 def test_in_parallel_a_text_longer_than_it_may_be_is_unfinished(
     text: TextInput, make_encoder: Callable[..., Encoder]
 ) -> None:
-    model = with_model(make(text, mode="parallel"), make_encoder, "classic")
-    head: Any = model.head("it")
-    with torch.no_grad():
-        head.lengths.bias[7] = 100.0
+    model = of_length(7, text, make_encoder)
     whole, cut = (model.predict("it", "the cat", longest=n)[0] for n in (7, 4))
     assert (len(whole.texts[0].pieces), whole.unfinished) == (7, False)
     assert (len(cut.texts[0].pieces) <= 4, cut.unfinished) == (True, True)
