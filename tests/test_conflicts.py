@@ -116,9 +116,10 @@ def test_a_pair_is_one_whichever_comes_first() -> None:
     assert (pair["tasks"], pair["against"], pair["updates"]) == (["mood", "words"], 0.5, 2)
 
 
-@pytest.mark.parametrize("how", ["pcgrad", "agem"])
-def test_going_on_is_exact(recipe: dict[str, Any], tmp_path: Path, how: str) -> None:
-    same = [f"train.conflicts={how}", "train.schedule=constant", "train.warmup=0"]
+@pytest.mark.parametrize(("how", "pull"), [("pcgrad", "tokens"), ("agem", "even")])
+def test_going_on_is_exact(recipe: dict[str, Any], tmp_path: Path, how: str, pull: str) -> None:
+    same = [f"train.conflicts={how}", f"train.pull={pull}"]
+    same += ["train.schedule=constant", "train.warmup=0"]
     whole = unmask.train(recipe, tmp_path / "whole", same)
     unmask.train(recipe, tmp_path / "run", [*same, "train.steps=5"])
     resumed = unmask.train(recipe, tmp_path / "run", same, resume=True, force=True)

@@ -92,12 +92,12 @@ def test_losses_are_those_of_one_process(recipe: dict[str, Any], tmp_path: Path)
         np.testing.assert_allclose(theirs[name], weight, atol=1e-4, err_msg=name)
 
 
-@pytest.mark.parametrize("how", ["pcgrad", "agem"])
+@pytest.mark.parametrize(("how", "pull"), [("pcgrad", "even"), ("agem", "tokens")])
 def test_projected_gradients_are_those_of_one_process(
-    recipe: dict[str, Any], tmp_path: Path, how: str
+    recipe: dict[str, Any], tmp_path: Path, how: str, pull: str
 ) -> None:
     """Gradients are whole before they are compared, weights copied or sharded."""
-    changes = [f"train.conflicts={how}", "train.microbatch_tokens=100"]
+    changes = [f"train.conflicts={how}", f"train.pull={pull}", "train.microbatch_tokens=100"]
     unmask.train(recipe, tmp_path / "1", changes)
     jobs = [
         {

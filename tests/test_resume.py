@@ -253,7 +253,7 @@ def test_a_run_of_before_some_options_goes_on(
 def older(path: Path) -> None:
     """Take out of a recipe what came later."""
     recipe = yaml.safe_load(path.read_text())
-    for key in ("lost_task", "conflicts"):
+    for key in ("lost_task", "conflicts", "pull"):
         del recipe["train"][key]
     del recipe["mixture"]["towards"], recipe["tasks"]["mood"]["reverse"]
     for task in recipe["tasks"].values():

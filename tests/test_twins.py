@@ -127,7 +127,7 @@ def test_a_twin_is_the_same_but_for_its_tasks_and_budget(
     """Also its vocabulary, so that the encoders begin alike."""
     folder = tmp_path / "twins"
     recipe["tasks"]["mood"]["train"] = {"path": str(reviews), "limit": 12}
-    changes = ["train.steps=10", "train.seed=3", "train.conflicts=measure"]
+    changes = ["train.steps=10", "train.seed=3", "train.conflicts=measure", "train.pull=even"]
     found = twins(recipe, folder, changes, seeds=2)
     assert found is not None
     assert found["seeds"] == [3, 4]
@@ -142,7 +142,8 @@ def test_a_twin_is_the_same_but_for_its_tasks_and_budget(
             twin = folder / "alone" / task / f"seed-{seed}" / "bundle"
             theirs = yaml.safe_load((twin / "recipe.yaml").read_text(encoding="utf-8"))
             assert theirs["tasks"] == {task: ours["tasks"][task]}
-            assert theirs["train"] == {**ours["train"], "steps": steps, "conflicts": None}
+            of_one = {"steps": steps, "conflicts": None, "pull": "tokens"}
+            assert theirs["train"] == {**ours["train"], **of_one}
             assert theirs["encoder"]["tokenizer"] == str(whole / "tokenizer.json")
             assert (twin / "tokenizer.json").read_bytes() == (whole / "tokenizer.json").read_bytes()
     both = [next(iter(parse(own, OPTIONS).values())) for own in (ours, theirs)]

@@ -341,9 +341,11 @@ class Run(Strict):
             raise ValueError(
                 "train.adversarial shifts what a trunk learns from: this one is frozen"
             )
-        if self.train.conflicts and (self.train.frozen or len(self.tasks) < 2):
+        of_several = {"conflicts": self.train.conflicts, "pull": self.train.pull == "even"}
+        asked = next((f"train.{key}" for key, is_set in of_several.items() if is_set), None)
+        if asked and (self.train.frozen or len(self.tasks) < 2):
             raise ValueError(
-                "train.conflicts is of several tasks on one trunk that learns: "
+                f"{asked} is of several tasks on one trunk that learns: "
                 + ("this one is frozen" if self.train.frozen else "there is one task only")
             )
         if self.train.frozen and (self.encoder.image or self.encoder.audio):

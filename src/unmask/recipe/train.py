@@ -71,6 +71,11 @@ class TrainOptions(Strict):
         description="where the tasks' gradients point against one another: note their cosines, or "
         "take out what is against another task (pcgrad) or against the others' sum (agem)",
     )
+    pull: Literal["tokens", "even"] = Field(
+        "tokens",
+        description="how far each task moves the trunk: by its loss and its share of the tokens, "
+        "or every task as far as its weight says (even)",
+    )
     precision: Literal["bf16", "fp32"] = Field(
         "bf16", description="of products; weights and sums stay fp32"
     )

@@ -23,7 +23,13 @@ log = logging.getLogger("unmask")
 # What the kind `distil` does not go with: it teaches the trunk itself, gives no distributions for
 # R-Drop to compare, and looks into layers whose weights are whole. It helps the tasks that are
 # learnt beside it, so nothing is to be settled between them.
-_WITH_DISTIL = {"frozen": False, "conflicts": None, "r_drop": 0.0, "parallel": "replicate"}
+_WITH_DISTIL = {
+    "frozen": False,
+    "conflicts": None,
+    "pull": "tokens",
+    "r_drop": 0.0,
+    "parallel": "replicate",
+}
 
 
 def recover(

@@ -1,4 +1,4 @@
-"""Where an update's tasks pull the shared trunk apart: measured, and taken out of its gradient."""
+"""An update's tasks on the shared trunk: how far each pulls it, and where they pull it apart."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from unmask.encoder import adapters_of
 from unmask.model import Model
 from unmask.training import parallel
 from unmask.training.processes import Processes
+from unmask.training.pull import Pull
 
 REST = "rest"  # what a task is set against where the others are kept as one sum
 
@@ -28,18 +29,26 @@ class Conflicts:
     against another (Yu et al., arXiv:2001.06782): it keeps them all, and compares all pairs.
     `agem` keeps two whatever the number of tasks: the sum so far, and the new one. Where they go
     against each other each is projected on the other's normal plane, so of two tasks it makes what
-    `pcgrad` makes; a sum for a reference is of A-GEM (Chaudhry et al., arXiv:1812.00420).
+    `pcgrad` makes; a sum for a reference is of A-GEM (Chaudhry et al., arXiv:1812.00420). With a
+    `pull` each is brought to its length first; with nothing else the sum so far is kept.
     """
 
     def __init__(
-        self, model: Model, how: str, processes: Processes, rng: np.random.Generator
+        self,
+        model: Model,
+        how: str | None,
+        processes: Processes,
+        rng: np.random.Generator,
+        pull: Pull | None = None,
     ) -> None:
         """`rng` must draw the same on all processes."""
         of_adapters = adapters_of(model.encoder)
         self.trunk = [
             p for p in model.encoder.parameters() if p.requires_grad and p not in of_adapters
         ]
-        self.how, self.processes, self.rng = how, processes, rng
+        self.how, self.processes, self.rng, self.pull = how, processes, rng, pull
+        if pull is not None:
+            pull.begin()
         self.cosines: dict[str, dict[str, float]] = {}
         self._kept: dict[str, Gradients] = {}
 
@@ -54,12 +63,20 @@ class Conflicts:
         new: Gradients = [p.grad for p in self.trunk]
         for p in self.trunk:
             p.grad = None
-        if self.how == "agem" and self._kept:
-            before = self._kept.pop(REST)
-            gram = self._products([before, new])
-            self.cosines[task] = {REST: _cosine(gram, 0, 1)}
-            new = _mixed([before, new], project(gram, self.rng))
-        self._kept[REST if self.how == "agem" else task] = new
+        if self.pull is not None:
+            square = float(self._products([new])[0, 0])
+            new = _mixed([new], np.array([self.pull.factor(task, square)]))
+        if self.how in ("measure", "pcgrad"):
+            self._kept[task] = new
+            return
+        if self._kept:
+            before, weights = self._kept.pop(REST), np.ones(2)
+            if self.how == "agem":
+                gram = self._products([before, new])
+                self.cosines[task] = {REST: _cosine(gram, 0, 1)}
+                weights = project(gram, self.rng)
+            new = _mixed([before, new], weights)
+        self._kept[REST] = new
 
     def join(self) -> None:
         """Give the trunk one gradient, made of those that were taken."""

@@ -31,6 +31,7 @@ from unmask.training.journal import Journal
 from unmask.training.meter import Meter
 from unmask.training.optimiser import make_optimiser
 from unmask.training.processes import Processes
+from unmask.training.pull import Pull
 from unmask.training.schedule import batch_tokens_at, longest_at, rate_at
 from unmask.training.stop import Stop, Stopped
 from unmask.training.stream import MixedStream
@@ -64,6 +65,7 @@ class Loop:
         self.features = Features(room) if run.train.frozen else None
         self.int8 = Int8(model, rows) if self.options.simulate else None
         self.stream = MixedStream.of(model.tasks, rows, run)
+        self.pull = Pull.of({name: model.tasks[name] for name in rows}, self.options)
         self.optimiser = make_optimiser(model, self.options)
         self.meter = Meter(self.options, sum(len(r) for r in rows.values()))
         most = model.text.max_length
@@ -99,6 +101,8 @@ class Loop:
         self._leave_lost()
         if self.int8 is not None and state.get("int8"):
             self.int8.load(state["int8"])
+        if self.pull is not None and state.get("pull"):
+            self.pull.load(state["pull"])
         self.stream.load(state["stream"])
         self.meter.load(state["meter"])
         self.best = -math.inf if state["best"] is None else state["best"]
@@ -159,7 +163,14 @@ class Loop:
         meter.count(chunks)
         self.optimiser.set_rate(rate_at((share + meter.share) / 2, options))
         found = gradient(
-            self.model, chunks, options, meter.steps, self.processes, self.features, self.teachers
+            self.model,
+            chunks,
+            options,
+            meter.steps,
+            self.processes,
+            self.features,
+            self.teachers,
+            self.pull,
         )
         if self.guard.judge(meter.steps, found.losses, found.norm):
             apply(self.optimiser, found, options)
@@ -226,6 +237,7 @@ class Loop:
             "meter": meter.state(),
             "guard": self.guard.state(),
             "int8": self.int8.state() if self.int8 is not None else None,
+            "pull": self.pull.state() if self.pull is not None else None,
             "best": self.best if self.best > -math.inf else None,
             "best_hash": checkpoint.best_hash(place),
             "worse": self.worse,

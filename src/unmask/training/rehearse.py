@@ -20,6 +20,7 @@ from unmask.training.int8 import Int8
 from unmask.training.optimiser import make_optimiser
 from unmask.training.prepare import Prepared, prepare
 from unmask.training.processes import Processes, choose_device
+from unmask.training.pull import Pull
 from unmask.training.stream import MixedStream
 from unmask.training.update import apply, gradient
 
@@ -96,10 +97,11 @@ def _cost(prepared: Prepared, run: Run) -> dict[str, Any]:
     optimiser = make_optimiser(model, options)
     seconds, tokens = [], []
     alone = Processes(device=model.device)
+    pull = Pull.of(model.tasks, options)
     for step in range(UPDATES):
         began = time.perf_counter()
         chunks = stream.take(options.batch_tokens, progress=1.0)  # all warm-ups are over
-        found = gradient(model, chunks, options, step, alone, teachers=prepared.teachers)
+        found = gradient(model, chunks, options, step, alone, None, prepared.teachers, pull)
         apply(optimiser, found, options)
         optimiser.zero_grad()
         seconds.append(time.perf_counter() - began)

@@ -73,7 +73,7 @@ class Twins:
         """The recipe of a twin, with this much of the budget."""
         data = self.of_all(seed)
         data["tasks"] = {task: data["tasks"][task]}
-        data["train"]["conflicts"] = None  # of several tasks
+        data["train"] |= {"conflicts": None, "pull": "tokens"}  # of several tasks
         encoder = self.run.encoder
         learnt = isinstance(encoder.tokenizer, NewTokenizer)
         if learnt or (encoder.shape is not None and encoder.tokenizer is None):

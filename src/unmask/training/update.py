@@ -21,6 +21,7 @@ from unmask.training.conflicts import Conflicts
 from unmask.training.features import Features
 from unmask.training.optimiser import Optimiser, gradient_norm
 from unmask.training.processes import Processes
+from unmask.training.pull import Pull
 from unmask.training.share import Microbatch, share_out
 from unmask.training.stream import Chunk
 from unmask.training.teacher import Teacher
@@ -43,12 +44,13 @@ def gradient(
     processes: Processes,
     features: Features | None = None,
     teachers: Mapping[str, Teacher] | None = None,
+    pull: Pull | None = None,
 ) -> Gradient:
     """The gradient of an update's loss, the same on all processes.
 
     All that is random in it follows from the seed, the step and the process, so there is no
     random state to keep. `features` are those of a trunk that is frozen; `teachers` are of some
-    tasks.
+    tasks; a `pull` looks at each update of a run in turn.
     """
     torch.manual_seed(_seed(options.seed, step, processes.rank))
     microbatches = share_out(chunks, options.microbatch_tokens, processes)
@@ -56,9 +58,9 @@ def gradient(
     share = {task: count / sum(tokens.values()) for task, count in tokens.items()}
     scale = parallel.gradient_scale(options.parallel, processes)
     conflicts = None
-    if options.conflicts:
+    if options.conflicts or pull is not None:
         rng = np.random.default_rng((options.seed, step))
-        conflicts = Conflicts(model, options.conflicts, processes, rng)
+        conflicts = Conflicts(model, options.conflicts, processes, rng, pull)
         share = {task: share[task] for task in conflicts.order(share)}
     losses = accumulate(
         model, microbatches, share, processes, options, scale, features, conflicts, teachers
