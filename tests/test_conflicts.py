@@ -90,6 +90,8 @@ def test_measuring_changes_nothing(recipe: dict[str, Any], tmp_path: Path) -> No
         ("turned", "words"),
     ]
     assert all(0 <= pair["against"] <= 1 and pair["updates"] <= 12 for pair in found["pairs"])
+    assert {own["task"] for own in found["lengths"]} == set(recipe["tasks"])
+    assert all(own["length"] > 0 and 0 < own["updates"] <= 12 for own in found["lengths"])
     assert not (tmp_path / "plain" / "conflicts.json").exists()
 
 
@@ -114,6 +116,22 @@ def test_a_pair_is_one_whichever_comes_first() -> None:
     (pair,) = conflicts.summary(json.dumps({"cosines": own}) for own in made)["pairs"]
     assert pair["cosine"] == pytest.approx(0.2)
     assert (pair["tasks"], pair["against"], pair["updates"]) == (["mood", "words"], 0.5, 2)
+
+
+def test_lengths_are_of_all_updates() -> None:
+    """One without the task counts as 0, so that a rare task's length can be set beside others'."""
+    made: list[dict[str, Any]] = [
+        {"lengths": {"mood": 3.0, "words": 8.0}},
+        {"lengths": {"mood": 4.0, "words": None}},
+        {"valid": []},
+        {"lengths": {"mood": 5.0}},
+        {"lengths": {"mood": 5.0}},
+    ]
+    found = conflicts.summary(map(json.dumps, made))
+    mood, words = found["lengths"]
+    assert mood == {"task": "mood", "length": pytest.approx(75**0.5 / 2), "updates": 4}
+    assert words == {"task": "words", "length": 4.0, "updates": 1}
+    assert conflicts.said(found)[1] == "words: length 4 over all updates, of which it was in 1"
 
 
 @pytest.mark.parametrize(("how", "pull"), [("pcgrad", "tokens"), ("agem", "even")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -49,6 +50,7 @@ class Conflicts:
         self.how, self.processes, self.rng, self.pull = how, processes, rng, pull
         if pull is not None:
             pull.begin()
+        self.lengths: dict[str, float] = {}  # of the tasks' gradients as they come
         self.cosines: dict[str, dict[str, float]] = {}
         self._kept: dict[str, Gradients] = {}
 
@@ -63,8 +65,9 @@ class Conflicts:
         new: Gradients = [p.grad for p in self.trunk]
         for p in self.trunk:
             p.grad = None
+        square = float(self._products([new])[0, 0])
+        self.lengths[task] = math.sqrt(square) if square >= 0 else square  # not a number
         if self.pull is not None:
-            square = float(self._products([new])[0, 0])
             new = _mixed([new], np.array([self.pull.factor(task, square)]))
         if self.how in ("measure", "pcgrad"):
             self._kept[task] = new
@@ -130,20 +133,36 @@ def project(gram: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def summary(lines: Iterable[str]) -> dict[str, Any]:
-    """Of the lines of a run's `metrics.jsonl`: how each pair of tasks got on.
+    """Of the lines of a run's `metrics.jsonl`: how far tasks pulled, and how each pair got on.
 
-    `pairs` holds for each the mean cosine of their gradients, the share of the updates with both in
-    which it was below 0, and how many these were. Which of two comes first in an update is of no
-    account.
+    `lengths` holds for each task the root mean square of its gradient's length, updates without it
+    counted as 0, and how many it was in. `pairs` holds for each the mean cosine of their gradients,
+    the share of the updates with both in which it was below 0, and how many these were. Which of
+    two comes first in an update is of no account.
     """
     found: dict[tuple[str, str], list[float]] = {}
+    lengths: dict[str, list[float]] = {}
+    updates = 0
     for line in lines:
-        for task, others in json.loads(line).get("cosines", {}).items():
+        noted = json.loads(line)
+        updates += "lengths" in noted
+        for task, length in noted.get("lengths", {}).items():
+            if length is not None:
+                lengths.setdefault(task, []).append(length)
+        for task, others in noted.get("cosines", {}).items():
             for other, cosine in others.items():
                 if cosine is not None:
                     pair = (other, task) if (other, task) in found else (task, other)
                     found.setdefault(pair, []).append(cosine)
     return {
+        "lengths": [
+            {
+                "task": task,
+                "length": math.sqrt(sum(one**2 for one in own) / updates),
+                "updates": len(own),
+            }
+            for task, own in lengths.items()
+        ],
         "pairs": [
             {
                 "tasks": list(pair),
@@ -152,13 +171,17 @@ def summary(lines: Iterable[str]) -> dict[str, Any]:
                 "updates": len(cosines),
             }
             for pair, cosines in found.items()
-        ]
+        ],
     }
 
 
 def said(found: Mapping[str, Any]) -> list[str]:
     """The summary in lines for people."""
     return [
+        f"{own['task']}: length {own['length']:.3g} over all updates, of which it was in "
+        f"{own['updates']}"
+        for own in found["lengths"]
+    ] + [
         f"{' and '.join(pair['tasks'])}: cosine {pair['cosine']:+.3f} in the mean, below 0 in "
         f"{pair['against']:.0%} of {pair['updates']} updates"
         for pair in found["pairs"]

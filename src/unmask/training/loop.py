@@ -185,8 +185,13 @@ class Loop:
                 "seconds": round(meter.seconds, 3),
                 "rate": self.optimiser.rate,
                 "gradient_norm": _finite(found.norm),
-                "loss": {name: _finite(loss) for name, loss in found.losses.items()},
-                **({"cosines": _finites(found.cosines)} if found.cosines else {}),
+                "loss": _finites(found.losses),
+                **({"lengths": _finites(found.lengths)} if found.lengths else {}),
+                **(
+                    {"cosines": {a: _finites(own) for a, own in found.cosines.items()}}
+                    if found.cosines
+                    else {}
+                ),
             }
         )
         return found.losses
@@ -270,8 +275,8 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None  # JSON has no word for the others
 
 
-def _finites(values: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
-    return {a: {b: _finite(value) for b, value in own.items()} for a, own in values.items()}
+def _finites(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: _finite(value) for name, value in values.items()}
 
 
 def fingerprint(*splits: Sequence[Row] | None) -> str:

@@ -33,7 +33,8 @@ class Gradient:
 
     losses: dict[str, float]  # the mean of each task, over the targets of all processes
     norm: float
-    cosines: dict[str, dict[str, float]]  # of two tasks' gradients on the trunk, if asked for
+    lengths: dict[str, float]  # of the tasks' gradients on the trunk, if looked at
+    cosines: dict[str, dict[str, float]]  # of two of them
 
 
 def gradient(
@@ -69,8 +70,8 @@ def gradient(
         conflicts.join()
     rest = conflicts.rest(model) if conflicts else model.parameters()
     parallel.sum_gradients(rest, processes)
-    cosines = conflicts.cosines if conflicts else {}
-    return Gradient(losses, float(gradient_norm(model)), cosines)
+    lengths, cosines = (conflicts.lengths, conflicts.cosines) if conflicts else ({}, {})
+    return Gradient(losses, float(gradient_norm(model)), lengths, cosines)
 
 
 def apply(optimiser: Optimiser, found: Gradient, options: TrainOptions) -> None:
