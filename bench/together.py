@@ -1,12 +1,13 @@
 """Six kinds of task in one model: what being together costs, and what the remedies change.
 
     UNMASK_DATA=… .venv/bin/python bench/together.py
+    UNMASK_DATA=… .venv/bin/python bench/together.py train.epochs=null train.tokens=1500000
 
-recipes/six.yaml together and each of its tasks alone (`unmask twins`); then together with PCGrad,
-and together with the six single models of the same seed for teachers; and once with the conflicts
-of gradients measured. Each way beside being together as it is: the difference with its interval, of
-a paired bootstrap over seeds and rows. Trainings that are finished in `--out` are not done again.
-Results go to bench/results/six.json.
+recipes/six.yaml together and each of its tasks alone (`unmask twins`); then together with tasks
+that pull by their losses and tokens, with PCGrad, and with the six single models of the same seed
+for teachers; and once with the lengths and conflicts of gradients measured. Each way beside being
+together as it is: the difference with its interval, of a paired bootstrap over seeds and rows.
+Trainings that are finished in `--out` are not done again. Results go to bench/results/six.json.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -42,23 +43,28 @@ def trained(out: Path, seed: int, changes: Sequence[str]) -> Path:
 def main() -> None:
     """Train what is not there, compare, print a line a way and a task, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("changes", nargs="*", help="key=value of the recipe")
     parser.add_argument("--out", type=Path, default=Path("runs/six"))
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     out, seeds = options.out, range(options.seeds)
-    (run,) = parse(read(RECIPE), OPTIONS).values()
-    words = ["twins", str(RECIPE), "--seeds", str(options.seeds), "--out", str(out / "twins")]
-    twins = run_json([str(UNMASK), *words, "--json"])
+    (run,) = parse(read(RECIPE, options.changes), OPTIONS).values()
+    words = [str(RECIPE), *options.changes, "--seeds", str(options.seeds)]
+    twins = run_json([str(UNMASK), "twins", *words, "--out", str(out / "twins"), "--json"])
 
     def taught(seed: int) -> list[str]:
         alone = out / "twins" / "alone"
         return [f"tasks.{t}.teacher={alone / t / f'seed-{seed}' / 'bundle'}" for t in run.tasks]
 
+    def runs(name: str, own: Callable[[int], list[str]]) -> list[Path]:
+        return [trained(out / f"{name}-{s}", s, [*options.changes, *own(s)]) for s in seeds]
+
     ways = {
-        "pcgrad": [trained(out / f"pcgrad-{s}", s, ["train.conflicts=pcgrad"]) for s in seeds],
-        "taught": [trained(out / f"taught-{s}", s, taught(s)) for s in seeds],
+        "tokens": runs("tokens", lambda _: ["train.pull=tokens"]),
+        "pcgrad": runs("pcgrad", lambda _: ["train.conflicts=pcgrad"]),
+        "taught": runs("taught", taught),
     }
-    measured = trained(out / "measured", 0, ["train.conflicts=measure"])
+    measured = trained(out / "measured", 0, [*options.changes, "train.conflicts=measure"])
     held = {task: held_rows(task, own, seeds) for task, own in run.tasks.items()}
 
     def scores(folders: Sequence[Path]) -> dict[str, Any]:
