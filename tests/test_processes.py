@@ -92,7 +92,9 @@ def test_losses_are_those_of_one_process(recipe: dict[str, Any], tmp_path: Path)
         np.testing.assert_allclose(theirs[name], weight, atol=1e-4, err_msg=name)
 
 
-@pytest.mark.parametrize(("how", "pull"), [("pcgrad", "even"), ("agem", "tokens")])
+@pytest.mark.parametrize(
+    ("how", "pull"), [("pcgrad", "even"), ("agem", "tokens"), ("null", "even")]
+)
 def test_projected_gradients_are_those_of_one_process(
     recipe: dict[str, Any], tmp_path: Path, how: str, pull: str
 ) -> None:
@@ -112,7 +114,7 @@ def test_projected_gradients_are_those_of_one_process(
     assert process.returncode == 0, said
     for run in ("2-replicate", "2-shard"):
         np.testing.assert_allclose(losses(tmp_path / run), losses(tmp_path / "1"), atol=1e-5)
-    assert (tmp_path / "2-shard" / "conflicts.json").exists()
+    assert (tmp_path / "2-shard" / "conflicts.json").exists() == (how != "null")
 
 
 def test_going_on_with_another_number_of_processes(recipe: dict[str, Any], tmp_path: Path) -> None:

@@ -57,6 +57,18 @@ def test_what_is_not_finite_is_left_to_the_guard_and_not_remembered() -> None:
     assert 0 < pull.factor("a", 4.0) < 1
 
 
+def test_a_spike_is_tamed_and_forgotten() -> None:
+    """One gradient a thousand times as long is cut, and the task pulls on as before."""
+    pull = Pull({"a": 1.0, "b": 1.0})
+    for update in range(100):
+        pull.begin()
+        length = 1000.0 if update == 60 else 1.0
+        own = pull.factor("a", length**2) * length
+        assert own == pytest.approx(0.5, rel=0.05) or update >= 60
+        assert 0.25 < own < 0.5 * 7.1
+    assert own == pytest.approx(0.5, rel=0.35)
+
+
 @pytest.fixture
 def recipe(reviews: Path, tiny_recipe: dict[str, Any]) -> dict[str, Any]:
     """A label and masked words, whose losses and tokens differ; no dropout, exact arithmetic."""
@@ -121,7 +133,7 @@ def test_what_is_unlearnt_pulls_as_far_as_asked(recipe: dict[str, Any]) -> None:
     prepared = prepare(run, torch.device("cpu"))
     pull = Pull.of(prepared.model.tasks, run.train)
     assert pull is not None
-    assert pull.lengths["domain"] == pytest.approx(pull.lengths["mood"] / 10)
+    assert pull.wanted["domain"] == pytest.approx(pull.wanted["mood"] / 10)
 
 
 def test_one_task_has_nothing_to_pull_against(recipe: dict[str, Any], tmp_path: Path) -> None:

@@ -48,8 +48,6 @@ class Conflicts:
             p for p in model.encoder.parameters() if p.requires_grad and p not in of_adapters
         ]
         self.how, self.processes, self.rng, self.pull = how, processes, rng, pull
-        if pull is not None:
-            pull.begin()
         self.lengths: dict[str, float] = {}  # of the tasks' gradients as they come
         self.cosines: dict[str, dict[str, float]] = {}
         self._kept: dict[str, Gradients] = {}

@@ -62,6 +62,8 @@ def gradient(
     if options.conflicts or pull is not None:
         rng = np.random.default_rng((options.seed, step))
         conflicts = Conflicts(model, options.conflicts, processes, rng, pull)
+        if pull is not None:
+            pull.begin()
         share = {task: share[task] for task in conflicts.order(share)}
     losses = accumulate(
         model, microbatches, share, processes, options, scale, features, conflicts, teachers
