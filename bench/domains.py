@@ -138,21 +138,26 @@ def trained(tasks: Tasks, epochs: float, seed: int, folder: Path) -> Path:
 
 
 def measure(
-    task: str, ways: Mapping[str, Tasks], epochs: float, seeds: int, folder: Path, at_once: int
+    task: str,
+    ways: Mapping[str, Tasks],
+    folders: Mapping[str, Path],
+    epochs: float,
+    seeds: int,
+    at_once: int,
 ) -> dict[str, Any]:
-    """Every way's score, and by how much each but the first differs from that."""
+    """The score of each way that has a folder, and by how much all but the first differ from it."""
     found: dict[str, Any] = {}
     base: list[Scored] = []
     with ThreadPoolExecutor(at_once) as pool:
         made = {
             way: [
-                pool.submit(trained, tasks, epochs, seed, folder / f"{number}-{seed}")
+                pool.submit(trained, ways[way], epochs, seed, Path(f"{folder}-{seed}"))
                 for seed in range(seeds)
             ]
-            for number, (way, tasks) in enumerate(ways.items())
+            for way, folder in folders.items()
         }
-    for way, tasks in ways.items():
-        recipe = {"encoder": {"from": MODEL}, "tasks": tasks}
+    for way in folders:
+        recipe = {"encoder": {"from": MODEL}, "tasks": ways[way]}
         (run,) = parse(recipe, OPTIONS).values()
         held = held_rows(task, run.tasks[task], range(seeds))
         own: list[Scored] = []
@@ -178,6 +183,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/domains"))
     parser.add_argument("--at-once", type=int, default=1, help="trainings side by side")
     parser.add_argument("--only", help="one group, such as `politics` or `tweets left out`")
+    parser.add_argument("--ways", nargs="+", help="these alone, such as `alone` and `with mlm`")
     options = parser.parse_args()
     if "UNMASK_DATA" not in os.environ:
         raise SystemExit("set UNMASK_DATA to the data's folder")
@@ -191,13 +197,19 @@ def main() -> None:
     for group, (task, ways) in groups.items():
         if options.only not in (None, group):
             continue
-        own_folder = folder / group.replace(" ", "-")
-        found[group] = measure(task, ways, epochs, options.seeds, own_folder, options.at_once)
+        if unknown := set(options.ways or ways) - set(ways):
+            raise SystemExit(f"--ways: {', '.join(unknown)} is none of {', '.join(ways)}")
+        own = {
+            way: folder / group.replace(" ", "-") / str(number)
+            for number, way in enumerate(ways)
+            if way in (options.ways or ways)
+        }
+        found[group] = measure(task, ways, own, epochs, options.seeds, options.at_once)
     for group, ways_of in found.items():
-        for way, own in ways_of.items():
-            line = f"{group}, {way}: {own['score']['value']:.4f} ± {own['score']['sd']:.4f}"
-            if own["low"] is not None:
-                line += f", {own['difference']:+.4f} ({own['low']:+.4f} … {own['high']:+.4f})"
+        for way, one in ways_of.items():
+            line = f"{group}, {way}: {one['score']['value']:.4f} ± {one['score']['sd']:.4f}"
+            if one["low"] is not None:
+                line += f", {one['difference']:+.4f} ({one['low']:+.4f} … {one['high']:+.4f})"
             print(line)
     result = {
         "found": found,
