@@ -48,6 +48,7 @@ def test_what_has_learnt_is_better_than_what_has_not(make: Make) -> None:
         assert task[side]["value"] == pytest.approx(score["value"])
         assert "sd" not in task[side]
     assert task["difference"] == pytest.approx(task["ours"]["value"] - task["theirs"]["value"])
+    assert not {"alone", "together"} & task.keys()  # those are of twins
     assert 0 < task["low"] < task["difference"] < task["high"]
     assert task["p"] < 0.05
     assert found["notes"] == []

@@ -97,8 +97,9 @@ def _scored(model: Model, name: str, options: TaskOptions, held: Held, folder: s
 
 def _renamed(found: dict[str, Any]) -> dict[str, Any]:
     """The keys of this comparison; noise is of no account where neither side is alone."""
-    kept = {k: v for k, v in found.items() if k not in ("noise", "exceeds_noise")}
-    return {**kept, "theirs": kept.pop("alone"), "ours": kept.pop("together")}
+    names = {"alone": "theirs", "together": "ours"}
+    left_out = ("noise", "exceeds_noise")
+    return {names.get(key, key): value for key, value in found.items() if key not in left_out}
 
 
 def _notes(
