@@ -30,7 +30,7 @@ from typing import Any
 
 import yaml
 from machine import machine, versions
-from results import RESULTS, UNMASK
+from results import RESULTS, UNMASK, gap, told
 
 import unmask
 from unmask.data.sources import read
@@ -207,10 +207,8 @@ def main() -> None:
         found[group] = measure(task, ways, own, epochs, options.seeds, options.at_once)
     for group, ways_of in found.items():
         for way, one in ways_of.items():
-            line = f"{group}, {way}: {one['score']['value']:.4f} ± {one['score']['sd']:.4f}"
-            if one["low"] is not None:
-                line += f", {one['difference']:+.4f} ({one['low']:+.4f} … {one['high']:+.4f})"
-            print(line)
+            beside = "" if way == next(iter(ways_of)) else f", {gap(one)}"
+            print(f"{group}, {way}: {told(one['score'])}{beside}")
     result = {
         "found": found,
         "epochs": epochs,

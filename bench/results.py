@@ -32,6 +32,18 @@ UNMASK = Path(sys.executable).parent / "unmask"
 TAGS = ("language", "domain", "modality")
 
 
+def told(score: dict[str, Any]) -> str:
+    """Mean and standard deviation, where there are several seeds."""
+    deviation = f" ± {score['sd']:.4f}" if "sd" in score else ""
+    return f"{score['value']:.4f}{deviation}"
+
+
+def gap(found: dict[str, Any]) -> str:
+    """A difference, and its interval where it has one."""
+    low, high = found["low"], found["high"]
+    return f"{found['difference']:+.4f}" + ("" if low is None else f" ({low:+.4f} … {high:+.4f})")
+
+
 def run(
     recipe: Path, seed: int, changes: list[str], together: bool = False, uncalibrated: bool = True
 ) -> dict[str, Any]:

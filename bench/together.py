@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import machine, run_json, versions
-from results import RESULTS, UNMASK
+from results import RESULTS, UNMASK, gap, told
 
 import unmask
 from unmask.evaluation.pairs import compare, held_rows, scored
@@ -95,16 +95,9 @@ def main() -> None:
     (RESULTS / "six.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
-def told(score: dict[str, Any]) -> str:
-    """Mean and standard deviation."""
-    return f"{score['value']:.4f} ± {score['sd']:.4f}"
-
-
 def beside(found: dict[str, Any], way: str) -> str:
     """A way's score, and the difference with its interval."""
-    low, high = found["low"], found["high"]
-    interval = "" if low is None else f" ({low:+.4f} … {high:+.4f})"
-    return f"{way} {told(found['together'])}, {found['difference']:+.4f}{interval}"
+    return f"{way} {told(found['together'])}, {gap(found)}"
 
 
 if __name__ == "__main__":
